@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"dialer/internal/dialer"
+	"dialer/internal/postgres"
+)
+
+// nodeFlags are the settings of a process that dials.
+type nodeFlags struct {
+	Listen    string        `env:"DIALER_LISTEN" default:"127.0.0.1:8090" help:"Where receipts are taken: http://ADDRESS/receipts/ACCOUNT/SECRET."`
+	Proxy     string        `env:"DIALER_PROXY" help:"HTTP proxy to the platform; the environment's own proxy settings are ignored." placeholder:"URL"`
+	Node      string        `env:"DIALER_NODE" help:"Name of this node; default: the host's." placeholder:"NAME"`
+	Senders   int           `help:"Most requests at once per account; default: its limit." placeholder:"N"`
+	Timeout   time.Duration `default:"10s" help:"Total time for one request to the platform."`
+	LostAfter time.Duration `default:"80m" help:"When an attempt without any evidence is lost."`
+	LogLevel  slog.Level    `default:"info" help:"debug, info, warn or error."`
+}
+
+func (f nodeFlags) config(a *app, db *postgres.DB) (dialer.Config, error) {
+	var proxy *url.URL
+	if f.Proxy != "" {
+		var err error
+		if proxy, err = url.Parse(f.Proxy); err != nil || proxy.Host == "" {
+			return dialer.Config{}, usageError{errors.New("--proxy: not the URL of a proxy, such as http://proxy.example:3128")}
+		}
+	}
+	name := f.Node
+	if name == "" {
+		name, _ = os.Hostname()
+	}
+	return dialer.Config{
+		DB: db, Log: a.logger(f.LogLevel), Name: name, Version: version(), Secret: a.secret,
+		Proxy: proxy, Senders: f.Senders, RequestTimeout: f.Timeout, LostAfter: f.LostAfter,
+	}, nil
+}
+
+type serveCommand struct {
+	nodeFlags
+}
+
+func (c serveCommand) Run(ctx context.Context, a *app) error {
+	return a.withDB(ctx, func(db *postgres.DB) error {
+		cfg, err := c.config(a, db)
+		if err != nil {
+			return err
+		}
+		d := dialer.New(cfg)
+		ln, err := listen(ctx, db, c.Listen)
+		if err != nil {
+			return err
+		}
+		cfg.Log.Info("node started", "version", cfg.Version, "receipts", "http://"+ln.Addr().String()+"/receipts/")
+		err = runNode(ctx, d, ln)
+		if err == nil {
+			cfg.Log.Info("node stopped: every request in hand is answered or given up, and recorded")
+		}
+		return err
+	})
+}
+
+// listen binds the address of the receipts. Other than loopback is refused while an
+// account has no secret in its path.
+func listen(ctx context.Context, db *postgres.DB, address string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--listen %s: it is an address and a port, such as 127.0.0.1:8090", address)}
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		all, err := db.Accounts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, acc := range all {
+			if acc.Spec.ReceiptSecret == "" {
+				return nil, usageError{fmt.Errorf("--listen %s can be reached by others, and account %s has no receipt_secret: anybody could send receipts; give it one in its file", address, acc.Spec.Name)}
+			}
+		}
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w; if another node runs here, choose another port", err)
+	}
+	return ln, nil
+}
+
+// runNode dials and takes receipts until ctx is cancelled, then ends both in order:
+// receipts are taken for as long as requests are in hand.
+func runNode(ctx context.Context, d *dialer.Dialer, ln net.Listener) error {
+	srv := &http.Server{
+		Handler:           d.Receipts(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("take receipts: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		err := d.Run(ctx)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		return errors.Join(err, srv.Shutdown(stop))
+	})
+	return g.Wait()
+}

@@ -1,0 +1,220 @@
+// Package dialer is the engine: whom to call now, and what came of it.
+//
+// A Dialer is one node. For each account it tries to hold the account's lease, and
+// while it does, one dispenser goroutine turns pending contacts into attempts:
+//
+//	token    the pace allows a few more requests
+//	intent   one transaction checks everything that may forbid a call and writes the attempts
+//	request  a sender makes the request of each attempt, at most once, until its send_by
+//	result   the recorder writes what came of them, in batches
+//
+// Whether or not it holds an account, a node takes receipts for all of them, fires
+// schedules and so on. Nodes share nothing but the database; people act by changing
+// its tables, which the next intent sees.
+package dialer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"reflect"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"dialer/internal/campaign"
+	"dialer/internal/postgres"
+)
+
+// Config is what a node needs to know. The zero value of a duration or number
+// means its default.
+type Config struct {
+	DB  *postgres.DB
+	Log *slog.Logger
+	// Name and Version identify the node to people.
+	Name, Version string
+	// Account restricts the node to one account; "" means all of them.
+	Account string
+	// Secret resolves a reference in an account's file.
+	Secret func(ref string) (string, error)
+	// Proxy is the HTTP proxy to the platform, if one is configured; the
+	// environment's is ignored.
+	Proxy *url.URL
+
+	Senders        int           // most requests at once per account; default: its limit, at most 2000
+	RequestTimeout time.Duration // total, per request; default 10 s
+	SendWithin     time.Duration // how long after its intent a request may still be sent; default 3 s
+	LeaseTTL       time.Duration // default 3 s
+	LostAfter      time.Duration // an attempt without evidence is lost; default 80 min, past the longest call, its ringing and the last push
+	MaxSkew        time.Duration // most that this clock and the database's may differ; default 5 s
+	Poll           time.Duration // how often the tables are looked at; default 250 ms
+	Grace          time.Duration // how late a schedule may still fire; default 10 min
+}
+
+// Dialer is one node. Make it with New; Run may be called once.
+type Dialer struct {
+	Config
+	node campaign.NodeID
+
+	mu       sync.Mutex
+	accounts map[campaign.AccountID]*account
+}
+
+// account is what a node knows of an account, whether it holds it or not.
+type account struct {
+	id    campaign.AccountID
+	spec  campaign.Account
+	inbox *inbox
+	lines *lines
+	// changed is closed when the account's file has changed.
+	changed chan struct{}
+}
+
+// New returns a node with defaults filled in.
+func New(c Config) *Dialer {
+	c.RequestTimeout = cmp.Or(c.RequestTimeout, 10*time.Second)
+	c.SendWithin = cmp.Or(c.SendWithin, 3*time.Second)
+	c.LeaseTTL = cmp.Or(c.LeaseTTL, 3*time.Second)
+	c.LostAfter = cmp.Or(c.LostAfter, 80*time.Minute)
+	c.MaxSkew = cmp.Or(c.MaxSkew, 5*time.Second)
+	c.Poll = cmp.Or(c.Poll, 250*time.Millisecond)
+	c.Grace = cmp.Or(c.Grace, 10*time.Minute)
+	return &Dialer{Config: c, accounts: make(map[campaign.AccountID]*account)}
+}
+
+// Run works until ctx is cancelled; then it makes no further intent, waits for the
+// requests in hand and writes their results. It returns an error only for a fault
+// that working on would make worse. A database that is away for a while is not one.
+func (d *Dialer) Run(ctx context.Context) error {
+	if err := d.DB.Durable(ctx); err != nil {
+		return err
+	}
+	node, err := d.DB.NewNode(ctx, d.Name, d.Version, time.Now())
+	if err != nil {
+		return err
+	}
+	d.node = node
+	d.Log = d.Log.With("node", node)
+	g, ctx := errgroup.WithContext(ctx)
+	if err := d.refresh(ctx, g); err != nil {
+		return err
+	}
+	g.Go(func() error {
+		every(ctx, time.Second, func() {
+			if err := d.refresh(ctx, g); err != nil {
+				d.Log.Warn("read the accounts", "err", err)
+			}
+		})
+		return nil
+	})
+	if d.Account == "" {
+		g.Go(func() error {
+			every(ctx, time.Second, func() {
+				if n, err := d.DB.FireSchedules(ctx, time.Now(), d.Grace, next); err != nil {
+					d.Log.Warn("look at the schedules", "err", err)
+				} else if n > 0 {
+					d.Log.Info("runs started by their schedule", "runs", n)
+				}
+			})
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func next(s campaign.Schedule, after time.Time) (time.Time, error) { return s.Next(after) }
+
+// refresh reads the accounts, starts working for those that are new, and tells those
+// whose file has changed.
+func (d *Dialer) refresh(ctx context.Context, g *errgroup.Group) error {
+	all, err := d.DB.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, stored := range all {
+		if d.Account != "" && stored.Spec.Name != d.Account {
+			continue
+		}
+		found = true
+		d.mu.Lock()
+		a, ok := d.accounts[stored.ID]
+		switch {
+		case !ok:
+			a = &account{id: stored.ID, spec: stored.Spec, inbox: newInbox(), lines: newLines(stored.Spec.CallerIDs), changed: make(chan struct{})}
+			d.accounts[stored.ID] = a
+			g.Go(func() error { d.hold(ctx, a); return nil })
+			g.Go(func() error { d.storePushes(ctx, a); return nil })
+			g.Go(func() error { d.applyPushes(ctx, a); return nil })
+		case !reflect.DeepEqual(a.spec, stored.Spec):
+			a.spec = stored.Spec
+			a.lines.set(stored.Spec.CallerIDs)
+			close(a.changed)
+			a.changed = make(chan struct{})
+		}
+		d.mu.Unlock()
+	}
+	if d.Account != "" && !found {
+		return fmt.Errorf("no account is called %q: %w", d.Account, campaign.ErrNotFound)
+	}
+	return nil
+}
+
+// settings returns the account's file as it is now, and a channel that is closed
+// when it changes.
+func (d *Dialer) settings(a *account) (campaign.Account, <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return a.spec, a.changed
+}
+
+// hold takes the account's lease again and again, and dials while it has it.
+func (d *Dialer) hold(ctx context.Context, a *account) {
+	every(ctx, d.LeaseTTL/3, func() {
+		asked := time.Now()
+		lease, err := d.DB.Acquire(ctx, a.id, d.node, d.LeaseTTL)
+		if err != nil {
+			d.Log.Warn("acquire account", "err", err)
+			return
+		}
+		if lease.Term == 0 {
+			return
+		}
+		spec, changed := d.settings(a)
+		log := d.Log.With("account", spec.Name, "term", lease.Term)
+		h, err := d.newHolder(ctx, a, spec, lease, asked, log)
+		if err == nil {
+			log.Info("account held")
+			err = h.run(ctx, changed)
+		}
+		switch {
+		case errors.Is(err, campaign.ErrLeaseLost):
+			log.Warn("account lost to another node")
+			return
+		case err != nil && ctx.Err() == nil:
+			log.Error("account given up", "err", err)
+		}
+		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.LeaseTTL)
+		defer cancel()
+		if err := d.DB.Release(release, lease); err != nil {
+			log.Warn("give the account back", "err", err)
+		}
+	})
+}
+
+// every calls f at once and then at the given interval, until ctx is done.
+func every(ctx context.Context, interval time.Duration, f func()) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for ctx.Err() == nil {
+		f()
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+}

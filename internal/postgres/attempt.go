@@ -1,0 +1,275 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"dialer/internal/campaign"
+)
+
+// writeIntents is the one statement that decides whether somebody is called. It is
+// a transaction of its own: either the fence let it through, and every contact of
+// the batch has become an attempt, a skip or a due row and the cursor has moved, or
+// nothing has happened.
+//
+// fence: the rows are locked, so a pause, a take-over of the account or a cancelled
+// campaign waits for the intents before it, and no intent comes after it. The last
+// batch must be the one the node wrote last: the statement reads its snapshot before
+// it waits for the locks, so it is this check and the key of batch that make intents
+// of an account strictly one after the other, which the caps below rely on.
+//
+// calls: the attempts to the number in the last 30 days that count, over all
+// campaigns of the account, newest first. The k-th newest must be older than the
+// period of the cap k; an attempt that is not final holds the number altogether.
+const writeIntents = `
+WITH fence AS MATERIALIZED (
+	SELECT true AS ok
+	  FROM lease l
+	  JOIN account a ON a.account_id = l.account_id
+	  JOIN campaign c ON c.account_id = l.account_id
+	 WHERE l.account_id = @account AND l.term = @term AND l.node_id = @node
+	   AND a.state = 'active'
+	   AND c.campaign_id = @campaign AND c.state = 'running'
+	   AND clock_timestamp() >= @opens AND clock_timestamp() < @closes
+	   AND abs(extract(epoch FROM clock_timestamp() - @at)) <= @skew
+	   AND (SELECT coalesce(max(seq), 0) FROM batch WHERE account_id = @account) = @seq::bigint - 1
+	   FOR SHARE OF l, a, c
+), taken AS (
+	DELETE FROM due d USING fence
+	 WHERE d.account_id = @account AND d.campaign_id = @campaign AND d.n = ANY (@due_n::int[]) AND d.due_at <= @at
+	RETURNING d.n, d.try, d.chance, d.reason
+), item AS MATERIALIZED (
+	SELECT u.n, u.phone, 1::smallint AS try, 1::smallint AS chance, NULL::due_reason AS reason
+	  FROM fence, unnest(@fresh_n::int[], @fresh_phone::bigint[]) u (n, phone)
+	UNION ALL
+	SELECT t.n, u.phone, t.try, t.chance, t.reason
+	  FROM taken t
+	  JOIN unnest(@due_n::int[], @due_phone::bigint[]) u (n, phone) ON u.n = t.n
+), judged AS MATERIALIZED (
+	SELECT i.*, s.phone IS NOT NULL AS suppressed,
+	       nullif(greatest(h.until, h.open, '-infinity'), '-infinity') AS held_until, h.open IS NOT NULL AS is_open
+	  FROM item i
+	  LEFT JOIN LATERAL (
+	       SELECT s.phone FROM suppression s
+	        WHERE s.phone = i.phone AND (s.until IS NULL OR s.until > @at)
+	        LIMIT 1) s ON true
+	 CROSS JOIN LATERAL (
+	       SELECT max(CASE WHEN k = @per_minute  AND intent_at > @at - interval '60 seconds' THEN intent_at + interval '60 seconds'
+	                       WHEN k = @per_day     AND intent_at > @at - interval '24 hours'   THEN intent_at + interval '24 hours'
+	                       WHEN k = @per_30_days                                             THEN intent_at + interval '30 days' END) AS until,
+	              max(CASE WHEN is_open THEN @at + interval '60 seconds' END) AS open
+	         FROM (SELECT t.intent_at,
+	                      row_number() OVER (ORDER BY t.intent_at DESC) AS k,
+	                      r.class IS DISTINCT FROM 'refused'
+	                      AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = t.account_id AND o.attempt_id = t.attempt_id)
+	                      AND NOT EXISTS (SELECT FROM lost l WHERE l.account_id = t.account_id AND l.attempt_id = t.attempt_id) AS is_open
+	                 FROM attempt t
+	                 LEFT JOIN response r ON r.account_id = t.account_id AND r.attempt_id = t.attempt_id
+	                WHERE t.account_id = @account AND t.phone = i.phone AND t.intent_at > @at - interval '30 days'
+	                  AND r.counts IS NOT FALSE) calls) h
+), made AS (
+	INSERT INTO attempt (account_id, attempt_id, phone, intent_at, send_by, campaign_id, n, node_id, try, chance, caller_id)
+	SELECT @account, (@campaign::bigint << 41) | (n::bigint << 10) | try, phone, @at, @send_by, @campaign, n, @node, try, chance, @caller_id
+	  FROM judged
+	 WHERE NOT suppressed AND held_until IS NULL
+	RETURNING n, attempt_id
+), skipped AS (
+	INSERT INTO skip (account_id, campaign_id, n, reason, at)
+	SELECT @account, @campaign, n, 'suppressed', @at FROM judged WHERE suppressed
+), held AS (
+	INSERT INTO due (account_id, campaign_id, n, try, chance, due_at, reason)
+	SELECT @account, @campaign, n, try, chance, held_until, CASE WHEN is_open THEN 'open' ELSE 'cap' END::due_reason
+	  FROM judged
+	 WHERE NOT suppressed AND held_until IS NOT NULL
+), moved AS (
+	INSERT INTO batch (account_id, seq, campaign_id, node_id, term, at, upto_n, intents, suppressed)
+	SELECT @account, @seq, @campaign, @node, @term, @at,
+	       greatest(coalesce(b.upto_n, 0), (SELECT max(n) FROM unnest(@fresh_n::int[]) n)),
+	       coalesce(b.intents, 0) + (SELECT count(*) FROM judged WHERE NOT suppressed AND held_until IS NULL),
+	       coalesce(b.suppressed, 0) + (SELECT count(*) FROM judged WHERE suppressed)
+	  FROM fence
+	  LEFT JOIN LATERAL (
+	       SELECT upto_n, intents, suppressed FROM batch
+	        WHERE account_id = @account AND campaign_id = @campaign
+	        ORDER BY seq DESC LIMIT 1) b ON true
+	RETURNING seq
+)
+SELECT j.n, coalesce(m.attempt_id, 0), j.suppressed, j.held_until
+  FROM moved
+ CROSS JOIN judged j
+  LEFT JOIN made m ON m.n = j.n`
+
+// WriteIntents turns pending contacts of one campaign into attempts, in one
+// transaction that checks everything that may forbid a call, and returns a verdict
+// for each contact in the batch, in its order. An error of the campaign package
+// (ErrLeaseLost, ErrNotRunning, ...) says which check refused the whole batch;
+// nothing was written then. After any other error it is not known whether the batch
+// was written: ask Intended, and send nothing before the answer.
+func (db *DB) WriteIntents(ctx context.Context, b *campaign.IntentBatch) ([]campaign.Verdict, error) {
+	var freshN, dueN []int32
+	var freshPhone, duePhone []int64
+	at := make(map[int32]int, len(b.Contacts))
+	for i, c := range b.Contacts {
+		at[c.N] = i
+		if c.Due {
+			dueN, duePhone = append(dueN, c.N), append(duePhone, int64(c.Phone))
+		} else {
+			freshN, freshPhone = append(freshN, c.N), append(freshPhone, int64(c.Phone))
+		}
+	}
+	rows, err := db.pool.Query(ctx, writeIntents, pgx.StrictNamedArgs{
+		"account": b.Lease.Account, "term": b.Lease.Term, "node": b.Lease.Node,
+		"campaign": b.Campaign, "seq": b.Seq, "caller_id": b.CallerID,
+		"at": b.At.Truncate(time.Microsecond), "send_by": b.SendBy.Truncate(time.Microsecond),
+		"opens": b.Window.Start, "closes": b.Window.End, "skew": b.MaxSkew.Seconds(),
+		"fresh_n": freshN, "fresh_phone": freshPhone, "due_n": dueN, "due_phone": duePhone,
+		"per_minute": b.Caps.PerMinute, "per_day": b.Caps.PerDay, "per_30_days": b.Caps.Per30Days,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write intents: %w", err)
+	}
+	verdicts := make([]campaign.Verdict, len(b.Contacts))
+	got := 0
+	var n int32
+	var v campaign.Verdict
+	var held *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&n, &v.Attempt, &v.Suppressed, &held}, func() error {
+		v.HeldUntil = time.Time{}
+		if held != nil {
+			v.HeldUntil = *held
+		}
+		verdicts[at[n]] = v
+		got++
+		return nil
+	})
+	switch {
+	case violated(err) == "batch_pkey":
+		return nil, campaign.ErrOutOfOrder
+	case violated(err) == "attempt_pkey", violated(err) == "skip_pkey", violated(err) == "due_pkey":
+		return nil, campaign.ErrStale
+	case err != nil:
+		return nil, fmt.Errorf("write intents: %w", err)
+	case got == 0:
+		return nil, db.refusal(ctx, b)
+	}
+	return verdicts, nil
+}
+
+// refusal says which check of the fence held the batch back. It looks a moment
+// later, so it may find nothing wrong any more.
+func (db *DB) refusal(ctx context.Context, b *campaign.IntentBatch) error {
+	var holds, active, running, open, agrees, inOrder bool
+	err := db.pool.QueryRow(ctx, `
+		SELECT l.term = @term AND l.node_id IS NOT DISTINCT FROM @node,
+		       a.state = 'active',
+		       c.state = 'running',
+		       clock_timestamp() >= @opens AND clock_timestamp() < @closes,
+		       abs(extract(epoch FROM clock_timestamp() - @now)) <= @skew,
+		       (SELECT coalesce(max(seq), 0) FROM batch WHERE account_id = @account) = @seq::bigint - 1
+		  FROM lease l
+		  JOIN account a ON a.account_id = l.account_id
+		  JOIN campaign c ON c.account_id = l.account_id AND c.campaign_id = @campaign
+		 WHERE l.account_id = @account`,
+		pgx.StrictNamedArgs{
+			"account": b.Lease.Account, "term": b.Lease.Term, "node": b.Lease.Node, "campaign": b.Campaign, "seq": b.Seq,
+			"opens": b.Window.Start, "closes": b.Window.End, "now": time.Now(), "skew": b.MaxSkew.Seconds(),
+		}).Scan(&holds, &active, &running, &open, &agrees, &inOrder)
+	switch {
+	case err != nil:
+		return fmt.Errorf("write intents: refused, and asking why: %w", err)
+	case !holds:
+		return campaign.ErrLeaseLost
+	case !inOrder:
+		return campaign.ErrOutOfOrder
+	case !active:
+		return campaign.ErrAccountPaused
+	case !running:
+		return campaign.ErrNotRunning
+	case !agrees:
+		return campaign.ErrClockSkew
+	case !open:
+		return campaign.ErrWindowClosed
+	}
+	return campaign.ErrNotRunning // it was, a moment ago
+}
+
+// Intended tells whether the batch was written and, if so, its verdicts, after
+// WriteIntents could not tell.
+func (db *DB) Intended(ctx context.Context, b *campaign.IntentBatch) ([]campaign.Verdict, bool, error) {
+	var written bool
+	err := db.pool.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM batch WHERE account_id = $1 AND seq = $2 AND node_id = $3 AND term = $4)`,
+		b.Lease.Account, b.Seq, b.Lease.Node, b.Lease.Term).Scan(&written)
+	if err != nil || !written {
+		return nil, false, err
+	}
+	ids := make([]int64, len(b.Contacts))
+	for i, c := range b.Contacts {
+		ids[i] = int64(campaign.NewAttemptID(b.Campaign, c.N, c.Try))
+	}
+	rows, _ := db.pool.Query(ctx, `
+		SELECT attempt_id FROM attempt
+		 WHERE account_id = $1 AND attempt_id = ANY ($2) AND node_id = $3 AND intent_at = $4`,
+		b.Lease.Account, ids, b.Lease.Node, b.At.Truncate(time.Microsecond))
+	made, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, false, err
+	}
+	verdicts := make([]campaign.Verdict, len(ids))
+	for i, id := range ids {
+		for _, m := range made {
+			if m == id {
+				verdicts[i].Attempt = campaign.AttemptID(id)
+			}
+		}
+	}
+	return verdicts, true, nil
+}
+
+// OpenLines returns how many calls each caller ID of the account may be carrying:
+// attempts since the given time that are not final.
+func (db *DB) OpenLines(ctx context.Context, account campaign.AccountID, since time.Time) (map[campaign.AttemptID]string, error) {
+	rows, _ := db.pool.Query(ctx, `
+		SELECT a.attempt_id, a.caller_id
+		  FROM attempt a
+		  LEFT JOIN response r ON r.account_id = a.account_id AND r.attempt_id = a.attempt_id
+		 WHERE a.account_id = $1 AND a.intent_at > $2
+		   AND (r.class IS NULL OR r.class IN ('accepted', 'unknown'))
+		   AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = a.account_id AND o.attempt_id = a.attempt_id)
+		   AND NOT EXISTS (SELECT FROM lost l WHERE l.account_id = a.account_id AND l.attempt_id = a.attempt_id)`, account, since)
+	open := make(map[campaign.AttemptID]string)
+	var id campaign.AttemptID
+	var caller string
+	_, err := pgx.ForEachRow(rows, []any{&id, &caller}, func() error {
+		open[id] = caller
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open lines of account %d: %w", account, err)
+	}
+	return open, nil
+}
+
+// Settled returns those of the attempts that have an outcome or are lost.
+func (db *DB) Settled(ctx context.Context, account campaign.AccountID, attempts []campaign.AttemptID) ([]campaign.AttemptID, error) {
+	rows, _ := db.pool.Query(ctx, `
+		SELECT id FROM unnest($2::bigint[]) id
+		 WHERE EXISTS (SELECT FROM outcome o WHERE o.account_id = $1 AND o.attempt_id = id)
+		    OR EXISTS (SELECT FROM lost l WHERE l.account_id = $1 AND l.attempt_id = id)`, account, ints(attempts))
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[campaign.AttemptID])
+	if err != nil {
+		return nil, fmt.Errorf("settled attempts of account %d: %w", account, err)
+	}
+	return ids, nil
+}
+
+func ints(ids []campaign.AttemptID) []int64 {
+	out := make([]int64, len(ids))
+	for i, id := range ids {
+		out[i] = int64(id)
+	}
+	return out
+}

@@ -1,0 +1,185 @@
+// Package postgres is what the dialer remembers: every SQL statement of the
+// program is here, a file per subject, and each exported method is tested on a
+// real database. Methods speak the words of package campaign; a method that needs
+// a transaction opens it itself. Every time is a parameter, but for two checks
+// against the database's own clock: the lease and the calling window.
+//
+// A DB may be used by any number of goroutines at once.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"dialer/internal/campaign"
+)
+
+// DB is a pool of connections to a migrated database.
+type DB struct {
+	pool *pgxpool.Pool
+	key  campaign.OutIDKey
+}
+
+// oldest is the oldest server the SQL is tested on, as server_version_num.
+const oldest = 150000
+
+// Open connects to the database that url names (a libpq URL or keyword string;
+// pool_max_conns and its like are understood) and checks that its schema is this
+// program's, that commits are durable for this role, and that the server is not
+// older than 15.
+func Open(ctx context.Context, url string) (*DB, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	for name, value := range map[string]string{
+		"timezone": "UTC",
+		// The intent statement joins arrays of a batch with the big tables. Planned
+		// for the values at hand it sometimes becomes a quadratic loop or a scan.
+		"plan_cache_mode": "force_generic_plan",
+		"jit":             "off",
+	} {
+		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
+			cfg.ConnConfig.RuntimeParams[name] = value
+		}
+	}
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "dialer"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	db := &DB{pool: pool}
+	if err := db.check(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func (db *DB) check(ctx context.Context) error {
+	var version int
+	if err := db.pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	if version < oldest {
+		return fmt.Errorf("the database server is PostgreSQL %d: 15 or newer is needed", version/10000)
+	}
+	if err := db.checkSchema(ctx); err != nil {
+		return err
+	}
+	var key []byte
+	if err := db.pool.QueryRow(ctx, `SELECT out_id_key FROM instance`).Scan(&key); err != nil {
+		return fmt.Errorf("read the key of the OutIds: %w", err)
+	}
+	db.key = campaign.OutIDKey(key)
+	return nil
+}
+
+// Durable returns an error naming the setting if a commit of this role could be
+// lost in a crash: a lost intent is a person who may be called twice.
+func (db *DB) Durable(ctx context.Context) error {
+	var off *string
+	err := db.pool.QueryRow(ctx, `
+		SELECT string_agg(name, ', ' ORDER BY name)
+		  FROM pg_settings
+		 WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'`).Scan(&off)
+	if err != nil {
+		return fmt.Errorf("read the durability settings: %w", err)
+	}
+	if off != nil {
+		return fmt.Errorf("the database runs with %s = off: a crash could lose the record of a call and ring somebody twice; switch it on", *off)
+	}
+	return nil
+}
+
+// Close waits for the connections in use and closes them.
+func (db *DB) Close() { db.pool.Close() }
+
+// OutIDKey returns the key under which this database's attempts are named.
+func (db *DB) OutIDKey() campaign.OutIDKey { return db.key }
+
+// Pool gives tests and ad-hoc queries the connections themselves.
+func (db *DB) Pool() *pgxpool.Pool { return db.pool }
+
+// IsTransient tells whether an error of the store is one that waiting cures: a
+// server that restarts, fails over or is out of space, a serialization failure,
+// a dropped connection.
+func IsTransient(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pg.Code {
+		case "40001", "40P01", "25006", "55P03": // serialization, deadlock, read-only, lock timeout
+			return true
+		}
+		switch pg.Code[:2] {
+		case "08", "57", "53", "58": // connection, operator intervention, resources, system
+			return true
+		}
+		return false
+	}
+	if errors.Is(err, campaign.ErrNotFound) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true // refused, reset, timed out
+	}
+	return pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
+}
+
+// violated returns the name of the constraint that err says was violated, or "".
+func violated(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code[:2] == "23" {
+		return pg.ConstraintName
+	}
+	return ""
+}
+
+// notFound turns pgx.ErrNoRows into campaign.ErrNotFound, saying what was looked for.
+func notFound(err error, format string, args ...any) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf(format+": %w", append(args, campaign.ErrNotFound)...)
+	}
+	return err
+}
+
+// null turns a zero time into SQL's null.
+func null(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.Truncate(time.Microsecond) // what Postgres keeps
+	return &t
+}
+
+// nullText turns an empty string into SQL's null.
+func nullText(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// secs renders a duration as a Postgres interval.
+func secs(d time.Duration) string {
+	return strconv.FormatFloat(d.Seconds(), 'f', 6, 64) + " seconds"
+}
+
+// text makes a string from outside storable: Postgres refuses NUL and invalid UTF-8,
+// and one such value would fail the whole batch it is in.
+func text(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
