@@ -224,7 +224,7 @@ func (d *demo) dial(ctx context.Context) error {
 		d.runs = append(d.runs, id)
 	}
 	node := dialer.New(dialer.Config{
-		DB: d.db, Log: d.logger(slog.LevelDebug), Name: "demo", Version: version(), Account: d.account.Name,
+		DB: d.db, Log: d.logger(slog.LevelWarn), Name: "demo", Version: version(), Account: d.account.Name,
 		Secret: func(ref string) (string, error) { return d.secrets[ref], nil },
 	})
 	nodeCtx, stop := context.WithCancel(ctx)

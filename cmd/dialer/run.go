@@ -18,7 +18,7 @@ type runCommand struct {
 func (c runCommand) Run(ctx context.Context, a *app) error {
 	return a.withCampaign(ctx, c.Campaign, func(db *postgres.DB, stored postgres.Campaign) error {
 		c.nodeFlags.LogLevel = max(c.nodeFlags.LogLevel, 4) // the progress line is enough
-		cfg, err := c.config(a, db)
+		cfg, err := c.config(ctx, a, db)
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,12 @@ type nodeFlags struct {
 	LogLevel  slog.Level    `default:"info" help:"debug, info, warn or error."`
 }
 
-func (f nodeFlags) config(a *app, db *postgres.DB) (dialer.Config, error) {
+// config turns the flags into a node's configuration. It refuses a database that could
+// forget a committed intent in a crash.
+func (f nodeFlags) config(ctx context.Context, a *app, db *postgres.DB) (dialer.Config, error) {
+	if err := db.Durable(ctx); err != nil {
+		return dialer.Config{}, err
+	}
 	var proxy *url.URL
 	if f.Proxy != "" {
 		var err error
@@ -52,7 +57,7 @@ type serveCommand struct {
 
 func (c serveCommand) Run(ctx context.Context, a *app) error {
 	return a.withDB(ctx, func(db *postgres.DB) error {
-		cfg, err := c.config(a, db)
+		cfg, err := c.config(ctx, a, db)
 		if err != nil {
 			return err
 		}

@@ -90,9 +90,6 @@ func New(c Config) *Dialer {
 // requests in hand and writes their results. It returns an error only for a fault
 // that working on would make worse. A database that is away for a while is not one.
 func (d *Dialer) Run(ctx context.Context) error {
-	if err := d.DB.Durable(ctx); err != nil {
-		return err
-	}
 	node, err := d.DB.NewNode(ctx, d.Name, d.Version, time.Now())
 	if err != nil {
 		return err

@@ -33,9 +33,18 @@ func (h *holder) dispense(ctx context.Context) error {
 		if err != nil {
 			return nil // ctx is done
 		}
+		// What one campaign leaves of the tokens goes to the next: a slow campaign must
+		// not cost the account its pace.
 		used := 0
-		if w, caller, contacts := h.choose(tokens); w != nil {
-			used, err = h.intend(ctx, w, caller, contacts)
+		for left := tokens; left > 0 && err == nil; {
+			w, caller, contacts := h.choose(left)
+			if w == nil {
+				break
+			}
+			left -= len(contacts)
+			var sent int
+			sent, err = h.intend(ctx, w, caller, contacts)
+			used += sent
 		}
 		for range free - used {
 			h.free <- struct{}{}

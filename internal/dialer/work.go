@@ -19,7 +19,7 @@ type work struct {
 	id      campaign.ID
 	spec    campaign.Campaign
 	zone    *time.Location
-	pace    *limiter.Pace // the campaign's own; nil: the account's is enough
+	pace    *limiter.Pace // the campaign's own; nil: the account's limit is enough
 	longest time.Duration // a line is taken no longer than this
 	cancel  context.CancelFunc
 
@@ -52,7 +52,8 @@ func (h *holder) newWork(r postgres.Run) (*work, error) {
 		return nil, fmt.Errorf("campaign %s: %w", r.Spec.Name, err)
 	}
 	w := &work{run: r.ID, id: r.Campaign, spec: r.Spec, zone: zone, longest: longestCall, read: r.UptoN}
-	if r.Spec.Pace > 0 {
+	// A pace within the account's own would be a second bucket behind the first.
+	if r.Spec.Pace > 0 && r.Spec.Pace < float64(h.spec.Limit) {
 		w.pace = limiter.NewPace(r.Spec.Pace)
 	}
 	if t := r.Spec.Call.SessionTimeout; t != nil {

@@ -99,7 +99,8 @@ func (f *flight) write(c *conn, p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case false:
+	case f.sealed:
+		return 0, errSealed
 	case f.written > 0 && f.conn != c:
 		// net/http repeats a request that it believes nobody saw. It believes so of
 		// a TLS record that was half written, and of every request with an
