@@ -51,7 +51,11 @@ func (d *Dialer) Receipts() http.Handler {
 }
 
 func (d *Dialer) receive(w http.ResponseWriter, r *http.Request) {
-	a := d.addressee(r.PathValue("account"), r.PathValue("secret"))
+	a, ready := d.addressee(r.PathValue("account"), r.PathValue("secret"))
+	if !ready {
+		answer(w, http.StatusServiceUnavailable, "starting, come again")
+		return
+	}
 	if a == nil {
 		answer(w, http.StatusNotFound, "unknown address")
 		return
@@ -108,10 +112,11 @@ func answer(w http.ResponseWriter, status int, msg string) {
 	fmt.Fprintf(w, `{"code":%d,"msg":%q}`, code, msg)
 }
 
-// addressee returns the account of a path, if the secret is right. The comparison
-// takes as long for a wrong one.
-func (d *Dialer) addressee(name, secret string) *account {
+// addressee returns the account of a path, if the secret is right, and whether the
+// accounts are known at all yet. The comparison takes as long for a wrong secret.
+func (d *Dialer) addressee(name, secret string) (a *account, ready bool) {
 	d.mu.Lock()
+	ready = len(d.accounts) > 0
 	var found *account
 	var ref string
 	for _, a := range d.accounts {
@@ -129,9 +134,9 @@ func (d *Dialer) addressee(name, secret string) *account {
 	}
 	x, y := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(want))
 	if subtle.ConstantTimeCompare(x[:], y[:]) != 1 || want == "" {
-		return nil
+		return nil, ready
 	}
-	return found
+	return found, ready
 }
 
 // storePushes commits pushes, as many together as have come.

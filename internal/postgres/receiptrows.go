@@ -97,11 +97,12 @@ func (w *receiptRows) write(ctx context.Context, tx pgx.Tx, account campaign.Acc
 	       FROM unnest($3::bigint[], $4::call_outcome[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
 	                   $11::int[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[], $15::evidence[]) o`, w.outcomes, at)
 	add(`INSERT INTO due (account_id, reason, campaign_id, n, try, chance, due_at)
-	     SELECT $1, 'retry', d.* FROM unnest($2::int[], $3::int[], $4::smallint[], $5::smallint[], $6::timestamptz[]) d`, w.dues)
+	     SELECT $1, 'retry', d.* FROM unnest($2::int[], $3::int[], $4::smallint[], $5::smallint[], $6::timestamptz[]) d
+	     ON CONFLICT DO NOTHING`, w.dues)
 	add(`INSERT INTO stranger (account_id, received_at, reason, raw)
 	     SELECT $1, $2, s.* FROM unnest($3::text[], $4::bytea[]) s`, w.strangers, at)
 	add(`INSERT INTO incident (account_id, at, campaign_id, attempt_id, kind, detail)
-	     SELECT $1, $2, i.* FROM unnest($3::int[], $4::bigint[], $5::text[], $6::text[]) i
+	     SELECT $1, $2, i.* FROM unnest($3::int[], $4::bigint[], $5::text[], $6::text[]) i (campaign_id, attempt_id, kind, detail)
 	      WHERE NOT EXISTS (SELECT FROM incident e WHERE e.account_id = $1 AND e.attempt_id = i.attempt_id AND e.kind = i.kind)`, w.incidents, at)
 	if len(w.stop) > 0 {
 		b.Queue(`UPDATE campaign SET state = 'paused', reason = 'somebody may have been called twice: see the incidents', changed_at = $2

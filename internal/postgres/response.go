@@ -45,6 +45,7 @@ WITH r AS MATERIALIZED (
 	  FROM r
 	  JOIN ins USING (attempt_id)
 	 WHERE again_at IS NOT NULL AND attempt_id NOT IN (SELECT attempt_id FROM contradiction)
+	ON CONFLICT DO NOTHING
 )
 INSERT INTO progress (account_id, campaign_id, label, node_id, seq, total)
 SELECT $1, k.campaign_id, k.label, $2, coalesce(p.seq, 0) + 1, coalesce(p.total, 0) + k.n
