@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -22,6 +23,9 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// net/http tells the standard logger about connections that misbehave, and quotes
+	// what came over them, which may be a phone number.
+	log.SetOutput(io.Discard)
 	// The first signal ends the work in order; the second one kills.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], &app{getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr})

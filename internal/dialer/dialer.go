@@ -49,6 +49,7 @@ type Config struct {
 	RequestTimeout time.Duration // total, per request; default 10 s
 	SendWithin     time.Duration // how long after its intent a request may still be sent; default 3 s
 	LeaseTTL       time.Duration // default 3 s
+	AskAfter       time.Duration // an accepted call without a receipt is asked about; default 25 min, past an ordinary call and the last push
 	LostAfter      time.Duration // an attempt without evidence is lost; default 80 min, past the longest call, its ringing and the last push
 	MaxSkew        time.Duration // most that this clock and the database's may differ; default 5 s
 	Poll           time.Duration // how often the tables are looked at; default 250 ms
@@ -79,6 +80,7 @@ func New(c Config) *Dialer {
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, 10*time.Second)
 	c.SendWithin = cmp.Or(c.SendWithin, 3*time.Second)
 	c.LeaseTTL = cmp.Or(c.LeaseTTL, 3*time.Second)
+	c.AskAfter = cmp.Or(c.AskAfter, 25*time.Minute)
 	c.LostAfter = cmp.Or(c.LostAfter, 80*time.Minute)
 	c.MaxSkew = cmp.Or(c.MaxSkew, 5*time.Second)
 	c.Poll = cmp.Or(c.Poll, 250*time.Millisecond)

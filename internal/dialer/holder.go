@@ -110,6 +110,7 @@ func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 	loops.Go(func() { h.renew(ctx, stop) })
 	loops.Go(func() { h.watch(ctx) })
 	loops.Go(func() { h.sweep(ctx) })
+	loops.Go(func() { h.ask(ctx) })
 	loops.Go(func() {
 		select {
 		case <-changed:

@@ -62,7 +62,7 @@ func newNight(t *testing.T, config simulator.Config) *night {
 func (n *night) node(t *testing.T) (stop func()) {
 	t.Helper()
 	d := dialer.New(dialer.Config{
-		DB: n.db, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Name: "test", Poll: 20 * time.Millisecond, LeaseTTL: 1500 * time.Millisecond,
+		DB: n.db, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Name: "test", Poll: 20 * time.Millisecond, LeaseTTL: 1500 * time.Millisecond, AskAfter: 5 * time.Second,
 		Secret: func(ref string) (string, error) {
 			return map[string]string{"id": "key", "secret": "secret", "receipts": receiptSecret}[ref], nil
 		},
@@ -314,6 +314,26 @@ func TestPauseIsEffectiveWhenItReturns(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.until(t, c.ID, "the run ends", idle)
+}
+
+// Receipts that never come are made up for by asking.
+func TestLostReceiptsAreAskedFor(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, simulator.Config{LoseReceipts: 1, TimeScale: 1000})
+	n.node(t)
+	c := n.campaign(t, "silent", 20, nil)
+	if p := n.until(t, c.ID, "the run ends", idle); p.Done != 20 {
+		t.Errorf("progress %+v, want 20 done", p)
+	}
+	asked := 0
+	err := n.db.Ask(t.Context(), `SELECT source, outcome FROM report.attempt`, func([]string) {}, func(v []any) {
+		if v[0] == "query" {
+			asked++
+		}
+	})
+	if err != nil || asked != 20 {
+		t.Errorf("%d outcomes by asking, %v; want 20", asked, err)
+	}
 }
 
 func TestWindowClosedMeansNoCall(t *testing.T) {

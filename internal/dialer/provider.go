@@ -119,6 +119,10 @@ func judge(j *job, resp *smartcall.Response, err error, now time.Time) (campaign
 	}
 	r.Code, r.Message, r.RequestID, r.SentAt = e.Code, e.Message, e.RequestID, e.SentAt
 	reason := "the platform answered " + e.Code
+	if e.Code == "" {
+		reason = e.Error() // our own fault, or no key was to be had
+		r.Code = "not_made"
+	}
 	switch e.Class {
 	case smartcall.ClassThrottled:
 		r.State = campaign.Throttled
@@ -163,7 +167,7 @@ func judge(j *job, resp *smartcall.Response, err error, now time.Time) (campaign
 	if r.SentAt.IsZero() {
 		r.SentAt = j.intentAt // it may have been sent; when is not known better
 	}
-	if r.Code == "" {
+	if e.Code == "" {
 		r.Code = "no_answer_understood"
 	}
 	if r.Message == "" && e.Err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -152,6 +153,12 @@ func (s *Server) launch(ctx context.Context, log *serverLog) (*process, error) {
 	}
 	err = s.awaitReady(ctx, proc)
 	if err == nil {
+		// A Server that its owner has forgotten would be collected, its lock file be
+		// closed, and another process take the server for a left-behind one and stop it.
+		go func() {
+			<-proc.done
+			runtime.KeepAlive(s)
+		}()
 		return proc, nil
 	}
 	if !proc.ended() {

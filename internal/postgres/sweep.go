@@ -63,6 +63,31 @@ func (db *DB) Lose(ctx context.Context, account campaign.AccountID, node campaig
 	return ids, nil
 }
 
+// Call is an accepted call.
+type Call struct {
+	Attempt    campaign.AttemptID
+	CallID     string
+	AnsweredAt time.Time // when the platform accepted it
+}
+
+// Overdue returns up to limit accepted calls without an outcome whose attempts were
+// intended after from and not after to, the oldest first.
+func (db *DB) Overdue(ctx context.Context, account campaign.AccountID, from, to time.Time, limit int) ([]Call, error) {
+	rows, _ := db.pool.Query(ctx, `
+		SELECT a.attempt_id, r.call_id, r.answered_at
+		  FROM attempt a
+		  JOIN response r ON r.account_id = a.account_id AND r.attempt_id = a.attempt_id AND r.class = 'accepted'
+		 WHERE a.account_id = $1 AND a.intent_at > $2 AND a.intent_at <= $3
+		   AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = a.account_id AND o.attempt_id = a.attempt_id)
+		 ORDER BY a.intent_at
+		 LIMIT $4`, account, from, to, limit)
+	calls, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Call])
+	if err != nil {
+		return nil, fmt.Errorf("overdue calls of account %d: %w", account, err)
+	}
+	return calls, nil
+}
+
 // Contradict looks for calls that the platform accepted or refused and that have an
 // outcome which cannot belong to them, among the outcomes since the given time. It is
 // for the pairs that were written at the same moment, when neither transaction could

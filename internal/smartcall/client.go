@@ -92,6 +92,7 @@ func New(cfg Config) (*Client, error) {
 		TLSClientConfig:        clientTLS(cfg.TLS),
 		TLSHandshakeTimeout:    cfg.Timeout,
 		DisableCompression:     true,
+		MaxConnsPerHost:        cfg.Conns,
 		MaxIdleConns:           cfg.Conns,
 		MaxIdleConnsPerHost:    cfg.Conns,
 		IdleConnTimeout:        idleTimeout,

@@ -98,6 +98,7 @@ func TestSendByPassesBeforeTheWrite(t *testing.T) {
 func TestSendByPassesWithinTheWrite(t *testing.T) {
 	near, far := net.Pipe() // a write to a pipe waits for a reader
 	defer func() { _ = near.Close(); _ = far.Close() }()
+	defer time.AfterFunc(5*time.Second, func() { _ = near.Close() }).Stop() // rather than hang
 	ctx, abandon := context.WithCancelCause(t.Context())
 	defer abandon(nil)
 	c := &conn{Conn: near}
@@ -139,7 +140,7 @@ func TestSealedFlight(t *testing.T) {
 	ctx, abandon := context.WithCancelCause(t.Context())
 	defer abandon(nil)
 	c := &conn{Conn: near}
-	f := newFlight(ctx, abandon, time.Now().Add(time.Minute))
+	f := newFlight(ctx, abandon, time.Now().Add(time.Second))
 	attach(f, c)
 	f.seal()
 	if n, err := c.Write([]byte("x")); n != 0 || !errors.Is(err, errSealed) {
@@ -147,7 +148,7 @@ func TestSealedFlight(t *testing.T) {
 	}
 
 	// A request that was cancelled before its first byte has none.
-	f = newFlight(ctx, abandon, time.Now().Add(time.Minute))
+	f = newFlight(ctx, abandon, time.Now().Add(time.Second))
 	attach(f, c)
 	abandon(nil)
 	if n, err := c.Write([]byte("x")); n != 0 || !errors.Is(err, errSealed) {

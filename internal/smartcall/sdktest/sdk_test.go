@@ -71,21 +71,21 @@ func callSDK(t *testing.T, endpoint, algorithm, secret string, query map[string]
 		t.Fatal(err)
 	}
 	client, err := openapi.NewClient(&utils.Config{
-		AccessKeyId: dara.String(keyID), AccessKeySecret: dara.String(secret),
-		Endpoint: dara.String(u.Host), Protocol: dara.String("http"), SignatureAlgorithm: dara.String(algorithm),
+		AccessKeyId: new(keyID), AccessKeySecret: new(secret),
+		Endpoint: new(u.Host), Protocol: new("http"), SignatureAlgorithm: new(algorithm),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	values := make(map[string]*string, len(query))
 	for name, value := range query {
-		values[name] = dara.String(value)
+		values[name] = new(value)
 	}
 	got, err := client.CallApiWithCtx(t.Context(), &utils.Params{
-		Action: dara.String("SmartCall"), Version: dara.String("2017-05-25"), Protocol: dara.String("HTTP"),
-		Pathname: dara.String("/"), Method: dara.String("POST"), AuthType: dara.String("AK"), Style: dara.String("RPC"),
-		ReqBodyType: dara.String("formData"), BodyType: dara.String("json"),
-	}, &utils.OpenApiRequest{Query: values}, &dara.RuntimeOptions{ConnectTimeout: dara.Int(5000), ReadTimeout: dara.Int(5000)})
+		Action: new("SmartCall"), Version: new("2017-05-25"), Protocol: new("HTTP"),
+		Pathname: new("/"), Method: new("POST"), AuthType: new("AK"), Style: new("RPC"),
+		ReqBodyType: new("formData"), BodyType: new("json"),
+	}, &utils.OpenApiRequest{Query: values}, &dara.RuntimeOptions{ConnectTimeout: new(5000), ReadTimeout: new(5000)})
 	if err != nil {
 		return nil, err
 	}
