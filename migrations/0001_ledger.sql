@@ -333,7 +333,7 @@ CREATE TABLE progress (
     PRIMARY KEY (account_id, campaign_id, label, node_id, seq)
 );
 COMMENT ON TABLE  progress IS 'Running totals, written in the transactions that they count; the last row of each key counts. Rows instead of an updated counter, because an updated row slows down under an old snapshot.';
-COMMENT ON COLUMN progress.label IS 'response:<class>, outcome:<outcome>, lost or skip:<reason>.';
+COMMENT ON COLUMN progress.label IS 'response:<class>, outcome:<outcome>, lost, lost:redialled, lost:settled:<by what> and lost:redialled:<by what>, or contradiction:<which came second>: a definite no that has an outcome all the same.';
 
 CREATE TABLE incident (
     incident_id bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
@@ -463,7 +463,7 @@ COMMENT ON FUNCTION attempt_id IS 'The attempt that an OutId names, or null if i
 CREATE FUNCTION masked(phone bigint) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT CASE WHEN phone BETWEEN 10000000000 AND 19999999999
                 THEN overlay(phone::text PLACING '****' FROM 4 FOR 4)
-                ELSE regexp_replace('0' || phone, '^(0[12].|0...)(.*)(....)$', '\1****\3') END
+                ELSE regexp_replace('0' || phone, '^(0[12].|0[3-9]..)(.*)(....)$', '\1****\3') END
 $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION masked IS 'A phone number as people may see it: 138****8000.';

@@ -113,8 +113,8 @@ SELECT f.account, f.campaign, f.state, f.reason, f.next_run_at, f.imported, f.re
                coalesce(b.upto_n, 0) AS used, coalesce(b.intents, 0) AS attempts, coalesce(b.suppressed, 0) AS suppressed,
                d.due, i.contacts - coalesce(b.upto_n, 0) + d.due AS waiting,
                p.expired, p.accepted, p.throttled, p.refused, p.unsent, p.doubtful, p.ended, p.answered,
-               p.lost - p.lost_ended - p.lost_redialled AS unknown,
-               coalesce(b.intents, 0) - p.throttled - p.refused - p.unsent - p.ended - (p.lost - p.lost_ended) AS open
+               p.lost - p.settled - p.redialled AS unknown,
+               coalesce(b.intents, 0) - p.throttled - p.refused - p.unsent - p.ended - (p.lost - p.settled - p.redialled_settled) + p.contradictions AS open
           FROM campaign c
           JOIN account ac USING (account_id)
           CROSS JOIN LATERAL (SELECT coalesce(sum(contacts), 0) AS contacts, coalesce(sum(rejects), 0) AS rejects, coalesce(sum(duplicates), 0) AS duplicates
@@ -131,8 +131,12 @@ SELECT f.account, f.campaign, f.state, f.reason, f.next_run_at, f.imported, f.re
                       coalesce(sum(total) FILTER (WHERE label LIKE 'outcome:%'), 0)       AS ended,
                       coalesce(sum(total) FILTER (WHERE label = 'outcome:answered'), 0)   AS answered,
                       coalesce(sum(total) FILTER (WHERE label = 'lost'), 0)               AS lost,
-                      coalesce(sum(total) FILTER (WHERE label = 'lost:ended'), 0)         AS lost_ended,
-                      coalesce(sum(total) FILTER (WHERE label = 'lost:redialled'), 0)     AS lost_redialled,
+                      -- lost attempts of which an outcome or a definite no came after all
+                      coalesce(sum(total) FILTER (WHERE label LIKE 'lost:settled:%'), 0)  AS settled,
+                      coalesce(sum(total) FILTER (WHERE label = 'lost:redialled'), 0)     AS redialled,
+                      coalesce(sum(total) FILTER (WHERE label LIKE 'lost:redialled:%'), 0) AS redialled_settled,
+                      -- attempts that are counted twice above: as a definite no, and by their outcome
+                      coalesce(sum(total) FILTER (WHERE label LIKE 'contradiction:%'), 0) AS contradictions,
                       coalesce(sum(total) FILTER (WHERE label = 'skip:expired'), 0)       AS expired
                  FROM (SELECT DISTINCT ON (label, node_id) label, total FROM progress
                         WHERE account_id = c.account_id AND campaign_id = c.campaign_id

@@ -57,9 +57,9 @@ WITH fence AS MATERIALIZED (
 	        WHERE s.phone = i.phone AND (s.until IS NULL OR s.until > @at)
 	        LIMIT 1) s ON true
 	 CROSS JOIN LATERAL (
-	       SELECT max(CASE WHEN k = @per_minute  AND intent_at > @at - interval '60 seconds' THEN intent_at + interval '60 seconds'
-	                       WHEN k = @per_day     AND intent_at > @at - interval '24 hours'   THEN intent_at + interval '24 hours'
-	                       WHEN k = @per_30_days                                             THEN intent_at + interval '30 days' END) AS until,
+	       SELECT greatest(max(intent_at) FILTER (WHERE k = @per_minute  AND intent_at > @at - interval '60 seconds') + interval '60 seconds',
+	                       max(intent_at) FILTER (WHERE k = @per_day     AND intent_at > @at - interval '24 hours')   + interval '24 hours',
+	                       max(intent_at) FILTER (WHERE k = @per_30_days)                                             + interval '30 days') AS until,
 	              max(CASE WHEN is_open THEN @at + interval '60 seconds' END) AS open
 	         FROM (SELECT t.intent_at,
 	                      row_number() OVER (ORDER BY t.intent_at DESC) AS k,

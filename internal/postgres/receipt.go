@@ -74,6 +74,7 @@ func applySingly(ctx context.Context, tx pgx.Tx, account campaign.AccountID, nod
 		})
 		if err != nil && !IsTransient(err) {
 			var w receiptRows
+			ids = nil
 			w.strange(r, "it cannot be stored: "+err.Error())
 			err = w.write(ctx, tx, account, node, at)
 		}
@@ -166,8 +167,14 @@ func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, n
 		}
 		k.outcome, k.ended = string(r.Outcome), r.CallID
 		w.end(r, source)
-		if k.wasLost {
-			w.count(r.Attempt.Campaign(), "lost:ended")
+		if k.class == "throttled" || k.class == "refused" || k.class == "unsent" {
+			w.count(r.Attempt.Campaign(), "contradiction:receipt")
+		}
+		switch {
+		case k.redialled:
+			w.count(r.Attempt.Campaign(), "lost:redialled:receipt")
+		case k.wasLost:
+			w.count(r.Attempt.Campaign(), "lost:settled:receipt")
 		}
 		// The platform refused the contact of a contradiction's attempt before: a person decides.
 		if p, ok := policies[r.Attempt.Campaign()]; ok && !k.redialled && (k.class == "" || k.class == "accepted" || k.class == "unknown") {

@@ -102,7 +102,7 @@ func (w *receiptRows) write(ctx context.Context, tx pgx.Tx, account campaign.Acc
 	add(`INSERT INTO stranger (account_id, received_at, reason, raw)
 	     SELECT $1, $2, s.* FROM unnest($3::text[], $4::bytea[]) s`, w.strangers, at)
 	add(`INSERT INTO incident (account_id, at, campaign_id, attempt_id, kind, detail)
-	     SELECT $1, $2, i.* FROM unnest($3::int[], $4::bigint[], $5::text[], $6::text[]) i (campaign_id, attempt_id, kind, detail)
+	     SELECT DISTINCT ON (i.attempt_id, i.kind) $1::int, $2::timestamptz, i.* FROM unnest($3::int[], $4::bigint[], $5::text[], $6::text[]) i (campaign_id, attempt_id, kind, detail)
 	      WHERE NOT EXISTS (SELECT FROM incident e WHERE e.account_id = $1 AND e.attempt_id = i.attempt_id AND e.kind = i.kind)`, w.incidents, at)
 	if len(w.stop) > 0 {
 		b.Queue(`UPDATE campaign SET state = 'paused', reason = 'somebody may have been called twice: see the incidents', changed_at = $2

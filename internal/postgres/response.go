@@ -49,7 +49,18 @@ WITH r AS MATERIALIZED (
 )
 INSERT INTO progress (account_id, campaign_id, label, node_id, seq, total)
 SELECT $1, k.campaign_id, k.label, $2, coalesce(p.seq, 0) + 1, coalesce(p.total, 0) + k.n
-  FROM (SELECT (attempt_id >> 41)::int AS campaign_id, 'response:' || class AS label, count(*) AS n FROM ins GROUP BY 1, 2) k
+  FROM (SELECT (attempt_id >> 41)::int AS campaign_id, 'response:' || class AS label, count(*) AS n FROM ins GROUP BY 1, 2
+        UNION ALL
+        SELECT campaign_id, 'contradiction:response', count(*) FROM contradiction WHERE kind = 'refused_call' GROUP BY 1
+        UNION ALL
+        SELECT (attempt_id >> 41)::int,
+               CASE WHEN EXISTS (SELECT FROM attempt n WHERE n.account_id = $1 AND n.attempt_id = l.attempt_id + 1)
+                      OR EXISTS (SELECT FROM due d WHERE d.account_id = $1 AND d.campaign_id = (l.attempt_id >> 41)::int AND d.n = ((l.attempt_id >> 10) & 2147483647)::int)
+                    THEN 'lost:redialled:response' ELSE 'lost:settled:response' END, count(*)
+          FROM ins
+          JOIN lost l USING (attempt_id)
+         WHERE l.account_id = $1 AND class IN ('throttled', 'refused', 'unsent')
+         GROUP BY 1, 2) k
   LEFT JOIN LATERAL (
        SELECT seq, total FROM progress
         WHERE account_id = $1 AND campaign_id = k.campaign_id AND label = k.label AND node_id = $2
