@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -155,12 +156,8 @@ func TestBadInput(t *testing.T) {
 				args[len(args)-1] = path
 			}
 			env := environment{"DATABASE_URL": url}
-			for k, v := range secretless {
-				env[k] = v
-			}
-			for k, v := range tt.env {
-				env[k] = v
-			}
+			maps.Copy(env, secretless)
+			maps.Copy(env, tt.env)
 			code, stdout, stderr := env.dialer(t, args...)
 			if code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
@@ -199,9 +196,7 @@ func TestBadInput(t *testing.T) {
 func TestBadRowsArePutAside(t *testing.T) {
 	url := postgrestest.URL(t)
 	env := environment{"DATABASE_URL": url}
-	for k, v := range secretless {
-		env[k] = v
-	}
+	maps.Copy(env, secretless)
 	env.must(t, "account", "apply", write(t, "account.yaml", testAccount))
 	env.must(t, "campaign", "apply", write(t, "campaign.yaml", testCampaign))
 	path := write(t, "mixed.csv", "手机号,姓名\n13800000000,小明\n13800000001,小\x00红\n13800000002,小\xff\xff刚\n12,小李\n13800000004\n13800000000,小明\n13800000005,\n")
