@@ -71,7 +71,11 @@ func TestNobodyOvertakesWhenTheTimerIsLate(t *testing.T) {
 		guard, start := NewGuard(1), time.Now()
 		mustAcquire(t, guard).Answered(start, start)
 		served := make(chan string, 2)
-		go func() { mustAcquire(t, guard).Unsent(); served <- "first" }()
+		go func() {
+			slot := mustAcquire(t, guard)
+			served <- "first" // before its slot is free for the second
+			slot.Unsent()
+		}()
 		synctest.Wait()
 		guard.timer.Stop()
 		pass(2 * second)
