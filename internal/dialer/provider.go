@@ -126,14 +126,14 @@ func judge(j *job, resp *smartcall.Response, err error, now time.Time) (campaign
 	switch e.Class {
 	case smartcall.ClassThrottled:
 		r.State = campaign.Throttled
-		r.Again = campaign.Again{At: now.Add(backoff(j.contact.Try - j.contact.Chance)), Reason: campaign.DueThrottled, Chance: j.contact.Chance}
+		r.Again = campaign.Again{At: now.Add(backoff(j.contact.Try-j.contact.Chance, mostThrottled)), Reason: campaign.DueThrottled, Chance: j.contact.Chance}
 		return j.bounded(r), fault{scope: scopeThrottle}
 	case smartcall.ClassUnsent:
 		r.State, r.Code, r.SentAt = campaign.Unsent, "not_sent", time.Time{}
 		if e.Err != nil {
 			r.Message = e.Err.Error()
 		}
-		r.Again = campaign.Again{At: now.Add(backoff(j.contact.Try - j.contact.Chance)), Reason: campaign.DueUnsent, Chance: j.contact.Chance}
+		r.Again = campaign.Again{At: now.Add(backoff(j.contact.Try-j.contact.Chance, mostUnsent)), Reason: campaign.DueUnsent, Chance: j.contact.Chance}
 		return j.bounded(r), fault{}
 	case smartcall.ClassRefused:
 		r.State = campaign.Refused
@@ -184,11 +184,18 @@ func (j *job) bounded(r campaign.Response) campaign.Response {
 	return r
 }
 
+// The longest waits of a contact that was throttled or not sent. A throttled one need
+// not wait long, because the whole account slows down at once.
+const (
+	mostThrottled = 5 * time.Second
+	mostUnsent    = 5 * time.Minute
+)
+
 // backoff is the wait before try n+1 after n tries that came to nothing: full jitter
-// below a bound that doubles from 1 s up to 5 min, so that contacts that were refused
+// below a bound that doubles from 1 s up to most, so that contacts that were refused
 // together do not come back together.
-func backoff(n int) time.Duration {
-	bound := min(time.Second<<min(n, 20), 5*time.Minute)
+func backoff(n int, most time.Duration) time.Duration {
+	bound := min(time.Second<<min(n, 20), most)
 	return 50*time.Millisecond + rand.N(bound)
 }
 

@@ -55,7 +55,7 @@ func TestTheLastTryIsTheLast(t *testing.T) {
 func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	for n, most := range map[int]time.Duration{0: time.Second, 3: 8 * time.Second, 60: 5 * time.Minute} {
 		for range 200 {
-			if d := backoff(n); d < 50*time.Millisecond || d > most+50*time.Millisecond {
+			if d := backoff(n, 5*time.Minute); d < 50*time.Millisecond || d > most+50*time.Millisecond {
 				t.Fatalf("backoff(%d) = %v, want at most %v", n, d, most)
 			}
 		}
