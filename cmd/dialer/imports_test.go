@@ -15,15 +15,16 @@ import (
 var allowed = map[string]struct{ ours, others []string }{
 	"internal/campaign":  {nil, []string{"github.com/gocarina/gocsv", "github.com/robfig/cron/v3", "go.yaml.in/yaml/v3", "golang.org/x/text"}},
 	"internal/limiter":   {nil, []string{"golang.org/x/time"}},
-	"internal/smartcall": {nil, []string{"github.com/aliyun/credentials-go"}},
+	"internal/failpoint": {nil, nil},
+	"internal/smartcall": {[]string{"internal/failpoint"}, []string{"github.com/aliyun/credentials-go"}},
 	"internal/simulator": {nil, nil},
 	"internal/pgserver":  {nil, []string{"github.com/jackc/pgx/v5"}},
 	"migrations":         {nil, nil},
 	"sample_campaigns":   {nil, nil},
 	"internal/postgres":  {[]string{"internal/campaign", "migrations"}, []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
-	"internal/dialer":    {[]string{"internal/campaign", "internal/limiter", "internal/smartcall", "internal/postgres"}, []string{"golang.org/x/sync"}},
+	"internal/dialer":    {[]string{"internal/campaign", "internal/failpoint", "internal/limiter", "internal/smartcall", "internal/postgres"}, []string{"golang.org/x/sync"}},
 	"cmd/dialer": {
-		[]string{"internal/campaign", "internal/limiter", "internal/smartcall", "internal/simulator", "internal/pgserver", "internal/postgres", "internal/dialer", "migrations", "sample_campaigns"},
+		[]string{"internal/campaign", "internal/failpoint", "internal/limiter", "internal/smartcall", "internal/simulator", "internal/pgserver", "internal/postgres", "internal/dialer", "migrations", "sample_campaigns"},
 		[]string{"github.com/alecthomas/kong", "github.com/jackc/pgx/v5", "golang.org/x/sync", "golang.org/x/term", "golang.org/x/text"},
 	},
 	// For tests and for making the samples; nothing of the program may use them.

@@ -33,10 +33,16 @@ func TestQueriesOfTheDocumentation(t *testing.T) {
 	}
 }
 
-// What the demo shows as taken from the documentation is there.
+// What the demo shows as taken from the documentation is there, word for word.
 func TestDemoQueriesAreOfTheDocumentation(t *testing.T) {
-	env := environment{"DATABASE_URL": postgrestest.URL(t)}
+	data, err := os.ReadFile("../../docs/queries.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := func(s string) string { return strings.TrimSuffix(strings.Join(strings.Fields(s), " "), ";") }
 	for _, q := range demoQueries {
-		env.must(t, "sql", q.sql)
+		if !strings.Contains(words(string(data)), words(q.sql)) {
+			t.Errorf("docs/queries.md does not have the query %q of the demo", q.title)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dialer/internal/campaign"
+	"dialer/internal/failpoint"
 	"dialer/internal/postgres"
 )
 
@@ -102,7 +103,9 @@ func (h *holder) intend(ctx context.Context, w *work, caller string, contacts []
 		Lease: h.lease, Seq: h.seq + 1, Campaign: w.id, CallerID: caller,
 		At: at, SendBy: sendBy, Window: span, MaxSkew: h.MaxSkew, Caps: w.spec.Caps, Contacts: contacts,
 	}
+	failpoint.Hit(failpoint.BeforeIntent)
 	verdicts, err := h.write(ctx, b)
+	failpoint.Hit(failpoint.AfterIntent)
 	if err != nil {
 		return 0, h.refused(ctx, w, contacts, err)
 	}

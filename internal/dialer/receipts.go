@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dialer/internal/campaign"
+	"dialer/internal/failpoint"
 	"dialer/internal/smartcall"
 )
 
@@ -167,6 +168,7 @@ func (d *Dialer) storePushes(ctx context.Context, a *account) {
 		if err != nil {
 			d.Log.Warn("pushes not stored: the platform will send them again", "pushes", len(batch), "err", err)
 		}
+		failpoint.Hit(failpoint.AfterStore)
 		for _, p := range batch {
 			p.stored <- err
 		}
@@ -194,6 +196,7 @@ func (d *Dialer) applyPushes(ctx context.Context, a *account) {
 			return
 		}
 		for ctx.Err() == nil {
+			failpoint.Hit(failpoint.BeforeApply)
 			settled, pushes, err := d.DB.ApplyInbox(ctx, a.id, d.node, 100, time.Now(), parse)
 			if err != nil {
 				if ctx.Err() == nil {

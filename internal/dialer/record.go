@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"dialer/internal/campaign"
+	"dialer/internal/failpoint"
 	"dialer/internal/postgres"
 )
 
@@ -48,6 +49,7 @@ func (h *holder) writeResponses(ctx context.Context, batch []campaign.Response) 
 	for tries := 0; ; tries++ {
 		err := h.DB.WriteResponses(ctx, h.account.id, h.node, batch, time.Now())
 		if err == nil {
+			failpoint.Hit(failpoint.AfterRecord)
 			return
 		}
 		if (!postgres.IsTransient(err) || ctx.Err() != nil) && len(batch) > 1 {

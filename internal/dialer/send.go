@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"dialer/internal/campaign"
+	"dialer/internal/failpoint"
 	"dialer/internal/smartcall"
 )
 
@@ -24,6 +25,7 @@ type job struct {
 func (h *holder) send() {
 	for j := range h.jobs {
 		r, f := h.request(j)
+		failpoint.Hit(failpoint.AfterReply)
 		h.results <- r
 		h.react(j, r, f)
 		h.free <- struct{}{}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"dialer/internal/failpoint"
 )
 
 var (
@@ -120,9 +122,11 @@ func (f *flight) write(c *conn, p []byte) (int, error) {
 			return 0, errLate
 		}
 		f.conn = c
+		failpoint.Hit(failpoint.BeforeWrite)
 	}
 	n, err := c.Conn.Write(p)
 	f.written += int64(n)
+	failpoint.Hit(failpoint.AfterWrite)
 	return n, err
 }
 
