@@ -11,7 +11,7 @@ type Name string
 const (
 	BeforeIntent Name = "before_intent" // contacts chosen, nothing written yet
 	AfterIntent  Name = "after_intent"  // the intents are committed, no request has begun
-	BeforeWrite  Name = "before_write"  // the next step writes the first byte of a request
+	BeforeWrite  Name = "before_write"  // the next steps look at the clock and write the first byte of a request
 	AfterWrite   Name = "after_write"   // bytes of a request left, no answer was read
 	AfterReply   Name = "after_reply"   // the answer was read and is in no table yet
 	AfterRecord  Name = "after_record"  // the response is committed

@@ -115,6 +115,7 @@ func (f *flight) write(c *conn, p []byte) (int, error) {
 			return 0, errSealed
 		default:
 		}
+		failpoint.Hit(failpoint.BeforeWrite)
 		if f.sentAt = time.Now(); late(f.sentAt, f.sendBy) {
 			// Giving up the whole request keeps the transport from trying, and
 			// closing, one idle connection after the other.
@@ -122,7 +123,6 @@ func (f *flight) write(c *conn, p []byte) (int, error) {
 			return 0, errLate
 		}
 		f.conn = c
-		failpoint.Hit(failpoint.BeforeWrite)
 	}
 	n, err := c.Conn.Write(p)
 	f.written += int64(n)
