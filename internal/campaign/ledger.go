@@ -20,6 +20,11 @@ var (
 	ErrClockSkew = errors.New("the clocks of this machine and the database differ")
 	// ErrStale: a contact of the batch was dialled since it was read.
 	ErrStale = errors.New("a contact was dialled since it was read")
+	// ErrServerChanged: the database server was restarted, restored or replaced since the
+	// account was last dialled.
+	ErrServerChanged = errors.New("the database server is not the one on which the account was dialled last")
+	// ErrNodeForgotten: the database does not know the node any more.
+	ErrNodeForgotten = errors.New("the database has forgotten that this node registered: it was restored or replaced")
 	// ErrOutOfOrder: the database's last intent is not the one this node wrote last.
 	ErrOutOfOrder = errors.New("the database's last intent is not the one this node knows")
 )
@@ -33,6 +38,15 @@ type Lease struct {
 	// TakenOver says that the last holder did not give the account back, so that its
 	// last requests may be less than a second old.
 	TakenOver bool
+	// Server is the database server as it was when the lease was acquired, and Vouched
+	// the one on which the account may be dialled: see Trust.
+	Server, Vouched string
+}
+
+// LastBatch is the newest intent batch of an account. The zero value: there is none.
+type LastBatch struct {
+	Seq int64
+	At  time.Time
 }
 
 // Pending is a contact that can be dialled next.

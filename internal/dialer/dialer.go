@@ -45,6 +45,10 @@ type Config struct {
 	// environment's is ignored.
 	Proxy *url.URL
 
+	// State is the folder in which this node remembers whom it called, apart from the
+	// database; "" means that it remembers only as long as it runs.
+	State string
+
 	Senders        int           // most requests at once per account; default: its limit, at most 2000
 	RequestTimeout time.Duration // total, per request; default 10 s
 	SendWithin     time.Duration // how long after its intent a request may still be sent; default 3 s
@@ -59,7 +63,8 @@ type Config struct {
 // Dialer is one node. Make it with New; Run may be called once.
 type Dialer struct {
 	Config
-	node campaign.NodeID
+	node   campaign.NodeID
+	memory *memory
 
 	mu       sync.Mutex
 	accounts map[campaign.AccountID]*account
@@ -97,6 +102,10 @@ func (d *Dialer) Run(ctx context.Context) error {
 		return err
 	}
 	d.node = node
+	if d.memory, err = openMemory(d.State, "journal-1.jsonl", d.DB.OutIDKey()); err != nil {
+		return err
+	}
+	defer d.memory.close()
 	d.Log = d.Log.With("node", node)
 	g, ctx := errgroup.WithContext(ctx)
 	if err := d.refresh(ctx, g); err != nil {
@@ -146,7 +155,7 @@ func (d *Dialer) refresh(ctx context.Context, g *errgroup.Group) error {
 		case !ok:
 			a = &account{id: stored.ID, spec: stored.Spec, inbox: newInbox(), lines: newLines(stored.Spec.CallerIDs), changed: make(chan struct{})}
 			d.accounts[stored.ID] = a
-			g.Go(func() error { d.hold(ctx, a); return nil })
+			g.Go(func() error { return d.hold(ctx, a) })
 			g.Go(func() error { d.storePushes(ctx, a); return nil })
 			g.Go(func() error { d.applyPushes(ctx, a); return nil })
 		case !reflect.DeepEqual(a.spec, stored.Spec):
@@ -171,11 +180,19 @@ func (d *Dialer) settings(a *account) (campaign.Account, <-chan struct{}) {
 	return a.spec, a.changed
 }
 
-// hold takes the account's lease again and again, and dials while it has it.
-func (d *Dialer) hold(ctx context.Context, a *account) {
+// hold takes the account's lease again and again, and dials while it has it. It returns
+// an error only if the database does not know this node any more.
+func (d *Dialer) hold(ctx context.Context, a *account) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	said := "" // why the account is not dialled by this node: said once
 	every(ctx, d.LeaseTTL/3, func() {
 		asked := time.Now()
 		lease, err := d.DB.Acquire(ctx, a.id, d.node, d.LeaseTTL)
+		if errors.Is(err, campaign.ErrNodeForgotten) {
+			stop(err)
+			return
+		}
 		if err != nil {
 			d.Log.Warn("acquire account", "err", err)
 			return
@@ -187,6 +204,7 @@ func (d *Dialer) hold(ctx context.Context, a *account) {
 		log := d.Log.With("account", spec.Name, "term", lease.Term)
 		h, err := d.newHolder(ctx, a, spec, lease, asked, log)
 		if err == nil {
+			said = ""
 			log.Info("account held")
 			err = h.run(ctx, changed)
 		}
@@ -194,6 +212,13 @@ func (d *Dialer) hold(ctx context.Context, a *account) {
 		case errors.Is(err, campaign.ErrLeaseLost):
 			log.Warn("account lost to another node")
 			return
+		case errors.Is(err, campaign.ErrServerChanged):
+			log.Warn("account given up", "err", err)
+		case errors.Is(err, errDistrusted), errors.Is(err, errUnwitnessed):
+			if err.Error() != said {
+				said = err.Error()
+				log.Error("NOT DIALLING", "err", err)
+			}
 		case err != nil && ctx.Err() == nil:
 			log.Error("account given up", "err", err)
 		}
@@ -202,7 +227,14 @@ func (d *Dialer) hold(ctx context.Context, a *account) {
 		if err := d.DB.Release(release, lease); err != nil {
 			log.Warn("give the account back", "err", err)
 		}
+		if errors.Is(err, errUnwitnessed) {
+			sleep(ctx, 2*d.LeaseTTL) // others first
+		}
 	})
+	if err := context.Cause(ctx); errors.Is(err, campaign.ErrNodeForgotten) {
+		return fmt.Errorf("%w: start the node again", err)
+	}
+	return nil
 }
 
 // every calls f at once and then at the given interval, until ctx is done.

@@ -9,6 +9,7 @@ import (
 	"dialer/internal/campaign"
 	"dialer/internal/failpoint"
 	"dialer/internal/postgres"
+	"dialer/internal/smartcall"
 )
 
 // dispense is the heart: token first, intent second, request third. It returns when
@@ -110,6 +111,11 @@ func (h *holder) intend(ctx context.Context, w *work, caller string, contacts []
 		return 0, h.refused(ctx, w, contacts, err)
 	}
 	h.seq++
+	if err := h.memory.remember(b, verdicts); err != nil {
+		h.log.Error("not dialling: a node that cannot remember whom it called must not call", "err", err)
+		h.giveUp(w, b, verdicts, err)
+		return 0, nil
+	}
 	sent := 0
 	for i, v := range verdicts {
 		if v.Attempt == 0 {
@@ -121,6 +127,19 @@ func (h *holder) intend(ctx context.Context, w *work, caller string, contacts []
 		sent++
 	}
 	return sent, nil
+}
+
+// giveUp records attempts whose requests will not be made, for a reason of our own.
+func (h *holder) giveUp(w *work, b *campaign.IntentBatch, verdicts []campaign.Verdict, reason error) {
+	h.brake.unsent(time.Now())
+	for i, v := range verdicts {
+		if v.Attempt == 0 {
+			continue
+		}
+		j := &job{work: w, contact: b.Contacts[i], attempt: v.Attempt, caller: b.CallerID, intentAt: b.At, sendBy: b.SendBy}
+		r, _ := judge(j, nil, &smartcall.Error{Class: smartcall.ClassUnsent, Err: reason}, time.Now())
+		h.results <- r
+	}
 }
 
 // write writes the batch. If the database does not say whether it was written, it
@@ -158,7 +177,7 @@ func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign
 var errNotWritten = errors.New("the intents were not written")
 
 func refusal(err error) bool {
-	for _, r := range []error{campaign.ErrLeaseLost, campaign.ErrOutOfOrder, campaign.ErrStale, campaign.ErrAccountPaused, campaign.ErrNotRunning, campaign.ErrWindowClosed, campaign.ErrClockSkew} {
+	for _, r := range []error{campaign.ErrLeaseLost, campaign.ErrServerChanged, campaign.ErrOutOfOrder, campaign.ErrStale, campaign.ErrAccountPaused, campaign.ErrNotRunning, campaign.ErrWindowClosed, campaign.ErrClockSkew} {
 		if errors.Is(err, r) {
 			return true
 		}
@@ -172,8 +191,8 @@ func (h *holder) refused(ctx context.Context, w *work, contacts []campaign.Pendi
 	switch {
 	case ctx.Err() != nil:
 		return nil
-	case errors.Is(err, campaign.ErrLeaseLost):
-		return err
+	case errors.Is(err, campaign.ErrLeaseLost), errors.Is(err, campaign.ErrServerChanged):
+		return err // in the second case the next holder decides whether to trust the server
 	case errors.Is(err, campaign.ErrOutOfOrder):
 		return h.reorder(ctx)
 	case errors.Is(err, campaign.ErrStale):
@@ -198,16 +217,15 @@ func (h *holder) refused(ctx context.Context, w *work, contacts []campaign.Pendi
 // last. If it has forgotten batches that were committed, it was restored or failed
 // over with a loss, and contacts whose phones rang look as if they had not been called.
 func (h *holder) reorder(ctx context.Context) error {
-	last, err := h.DB.LastSeq(ctx, h.account.id)
+	last, err := h.DB.LastBatch(ctx, h.account.id)
 	if err != nil {
 		return err
 	}
-	if last >= h.seq {
-		h.seq = last
+	if last.Seq >= h.seq {
+		h.seq = last.Seq
 		return nil
 	}
-	reason := fmt.Sprintf("the database has forgotten intents (it has batch %d, this node wrote %d): it was restored, or failed over with a loss", last, h.seq)
-	return errors.Join(errors.New(reason), h.DB.PauseAccount(ctx, h.account.id, reason, time.Now()))
+	return h.distrust(ctx, h.account, forgotten(last, h.seq))
 }
 
 // untilTrusted waits until the lease was renewed or the node stops.

@@ -44,7 +44,7 @@ func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Accoun
 	if err != nil {
 		return nil, errors.Join(err, d.DB.PauseAccount(ctx, a.id, err.Error(), time.Now()))
 	}
-	seq, err := d.DB.LastSeq(ctx, a.id)
+	last, err := d.trust(ctx, a, lease, log)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Accoun
 	h := &holder{
 		Dialer: d, account: a, spec: spec, lease: lease, log: log, client: client,
 		pace: limiter.NewPace(float64(spec.Limit)), guard: limiter.NewGuard(spec.Limit),
-		seq:  seq,
+		seq:  last.Seq,
 		jobs: make(chan *job), results: make(chan campaign.Response, senders), free: make(chan struct{}, senders),
 		woken: make(chan struct{}, 1),
 	}

@@ -16,7 +16,8 @@ import (
 // nothing has happened.
 //
 // fence: the rows are locked, so a pause, a take-over of the account or a cancelled
-// campaign waits for the intents before it, and no intent comes after it. The last
+// campaign waits for the intents before it, and no intent comes after it. The server
+// must be the one on which the account's batches were found (campaign.Trust). The last
 // batch must be the one the node wrote last: the statement reads its snapshot before
 // it waits for the locks, so it is this check and the key of batch that make intents
 // of an account strictly one after the other, which the caps below rely on.
@@ -31,6 +32,7 @@ WITH fence AS MATERIALIZED (
 	  JOIN account a ON a.account_id = l.account_id
 	  JOIN campaign c ON c.account_id = l.account_id
 	 WHERE l.account_id = @account AND l.term = @term AND l.node_id = @node
+	   AND l.server = server_now()
 	   AND a.state = 'active'
 	   AND c.campaign_id = @campaign AND c.state = 'running'
 	   AND clock_timestamp() >= @opens AND clock_timestamp() < @closes
@@ -161,9 +163,10 @@ func (db *DB) WriteIntents(ctx context.Context, b *campaign.IntentBatch) ([]camp
 // refusal says which check of the fence held the batch back. It looks a moment
 // later, so it may find nothing wrong any more.
 func (db *DB) refusal(ctx context.Context, b *campaign.IntentBatch) error {
-	var holds, active, running, open, agrees, inOrder bool
+	var holds, same, active, running, open, agrees, inOrder bool
 	err := db.pool.QueryRow(ctx, `
 		SELECT l.term = @term AND l.node_id IS NOT DISTINCT FROM @node,
+		       l.server = server_now(),
 		       a.state = 'active',
 		       c.state = 'running',
 		       clock_timestamp() >= @opens AND clock_timestamp() < @closes,
@@ -176,10 +179,12 @@ func (db *DB) refusal(ctx context.Context, b *campaign.IntentBatch) error {
 		pgx.StrictNamedArgs{
 			"account": b.Lease.Account, "term": b.Lease.Term, "node": b.Lease.Node, "campaign": b.Campaign, "seq": b.Seq,
 			"opens": b.Window.Start, "closes": b.Window.End, "now": time.Now(), "skew": b.MaxSkew.Seconds(),
-		}).Scan(&holds, &active, &running, &open, &agrees, &inOrder)
+		}).Scan(&holds, &same, &active, &running, &open, &agrees, &inOrder)
 	switch {
 	case err != nil:
 		return fmt.Errorf("write intents: refused, and asking why: %w", err)
+	case !same:
+		return campaign.ErrServerChanged
 	case !holds:
 		return campaign.ErrLeaseLost
 	case !inOrder:

@@ -26,8 +26,8 @@ func TestIntentsAreWrittenAndTheCursorMoves(t *testing.T) {
 	if len(runs) != 1 || runs[0].UptoN != 3 || runs[0].Contacts != 5 || !runs[0].Running || runs[0].Spec.Name != "c" {
 		t.Errorf("open runs: %+v", runs)
 	}
-	if seq, err := w.db.LastSeq(t.Context(), w.account); err != nil || seq != 1 {
-		t.Errorf("last batch: %d, %v", seq, err)
+	if last, err := w.db.LastBatch(t.Context(), w.account); err != nil || last.Seq != 1 {
+		t.Errorf("last batch: %+v, %v", last, err)
 	}
 	again, written, err := w.db.Intended(t.Context(), first)
 	if err != nil || !written || !slices.Equal(again, got) {

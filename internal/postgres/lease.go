@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,17 +13,23 @@ import (
 	"dialer/internal/campaign"
 )
 
-// NewNode registers a process that may dial.
+// NewNode registers a process that may dial. Its number is drawn at random: numbers
+// that are counted up would be given out twice after a backup was restored, and two
+// nodes with one number would take each other's lease and totals for their own.
 func (db *DB) NewNode(ctx context.Context, name, version string, at time.Time) (campaign.NodeID, error) {
-	var id campaign.NodeID
-	err := db.pool.QueryRow(ctx, `
-		INSERT INTO node (name, version, started_at, seen_at)
-		VALUES ($1, $2, $3, $3)
-		RETURNING node_id`, name, version, at).Scan(&id)
-	if err != nil {
-		return 0, fmt.Errorf("register node: %w", err)
+	for {
+		id := campaign.NodeID(1 + rand.Int32N(math.MaxInt32))
+		_, err := db.pool.Exec(ctx, `
+			INSERT INTO node (node_id, name, version, started_at, seen_at)
+			OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $4)`, id, name, version, at)
+		if violated(err) == "node_pkey" {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("register node: %w", err)
+		}
+		return id, nil
 	}
-	return id, nil
 }
 
 // Acquire takes the account for a node if nobody holds it, for ttl from now by the
@@ -39,9 +47,12 @@ func (db *DB) Acquire(ctx context.Context, account campaign.AccountID, node camp
 		   SET term = l.term + 1, node_id = $2, until = clock_timestamp() + $3::interval
 		  FROM old
 		 WHERE l.account_id = old.account_id
-		RETURNING l.term, old.node_id IS NOT NULL`, account, node, secs(ttl)).Scan(&lease.Term, &lease.TakenOver)
+		RETURNING l.term, old.node_id IS NOT NULL, l.server, server_now()`, account, node, secs(ttl)).Scan(&lease.Term, &lease.TakenOver, &lease.Vouched, &lease.Server)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return campaign.Lease{}, nil
+	}
+	if violated(err) == "lease_node_id_fkey" {
+		return campaign.Lease{}, campaign.ErrNodeForgotten
 	}
 	if err != nil {
 		return campaign.Lease{}, fmt.Errorf("acquire account %d: %w", account, err)
@@ -77,12 +88,28 @@ func (db *DB) Release(ctx context.Context, l campaign.Lease) error {
 	return nil
 }
 
-// LastSeq returns the number of the account's last batch; 0 before the first.
-func (db *DB) LastSeq(ctx context.Context, account campaign.AccountID) (int64, error) {
-	var seq int64
-	err := db.pool.QueryRow(ctx, `SELECT coalesce(max(seq), 0) FROM batch WHERE account_id = $1`, account).Scan(&seq)
-	if err != nil {
-		return 0, fmt.Errorf("last batch of account %d: %w", account, err)
+// LastBatch returns the account's newest batch.
+func (db *DB) LastBatch(ctx context.Context, account campaign.AccountID) (campaign.LastBatch, error) {
+	var last campaign.LastBatch
+	err := db.pool.QueryRow(ctx, `SELECT seq, at FROM batch WHERE account_id = $1 ORDER BY seq DESC LIMIT 1`, account).Scan(&last.Seq, &last.At)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return last, fmt.Errorf("last batch of account %d: %w", account, err)
 	}
-	return seq, nil
+	return last, nil
+}
+
+// Vouch says that the account may be dialled on the server as it was when the lease
+// was acquired. It returns campaign.ErrLeaseLost if the lease is another's by now, or
+// the server another one.
+func (db *DB) Vouch(ctx context.Context, l campaign.Lease) error {
+	tag, err := db.pool.Exec(ctx, `
+		UPDATE lease SET server = $4
+		 WHERE account_id = $1 AND node_id = $2 AND term = $3 AND server_now() = $4`, l.Account, l.Node, l.Term, l.Server)
+	if err != nil {
+		return fmt.Errorf("vouch for account %d: %w", l.Account, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return campaign.ErrLeaseLost
+	}
+	return nil
 }

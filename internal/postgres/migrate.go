@@ -14,7 +14,7 @@ import (
 )
 
 // schemaVersion is the number of the newest migration this program knows.
-const schemaVersion = 2
+const schemaVersion = 4
 
 // Migrate brings the schema of the database up to this program's, and returns how
 // many migrations it ran. Any number of processes may call it at once: one does
@@ -28,7 +28,7 @@ func Migrate(ctx context.Context, url string) (int, error) {
 	}
 	sqlDB := stdlib.OpenDB(*cfg.ConnConfig)
 	defer sqlDB.Close()
-	locker, err := lock.NewPostgresSessionLocker()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return 0, fmt.Errorf("migrate: %w", err)
 	}

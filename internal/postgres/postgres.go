@@ -26,8 +26,9 @@ import (
 
 // DB is a pool of connections to a migrated database.
 type DB struct {
-	pool *pgxpool.Pool
-	key  campaign.OutIDKey
+	pool     *pgxpool.Pool
+	key      campaign.OutIDKey
+	instance string
 }
 
 // oldest is the oldest server the SQL is tested on, as server_version_num.
@@ -80,7 +81,7 @@ func (db *DB) check(ctx context.Context) error {
 		return err
 	}
 	var key []byte
-	if err := db.pool.QueryRow(ctx, `SELECT out_id_key FROM instance`).Scan(&key); err != nil {
+	if err := db.pool.QueryRow(ctx, `SELECT out_id_key, instance_id::text FROM instance`).Scan(&key, &db.instance); err != nil {
 		return fmt.Errorf("read the key of the OutIds: %w", err)
 	}
 	db.key = campaign.OutIDKey(key)
@@ -109,6 +110,9 @@ func (db *DB) Close() { db.pool.Close() }
 
 // OutIDKey returns the key under which this database's attempts are named.
 func (db *DB) OutIDKey() campaign.OutIDKey { return db.key }
+
+// InstanceID names this database and its copies, for folders beside it.
+func (db *DB) InstanceID() string { return db.instance }
 
 // Pool gives tests and ad-hoc queries the connections themselves.
 func (db *DB) Pool() *pgxpool.Pool { return db.pool }

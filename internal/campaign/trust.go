@@ -1,0 +1,43 @@
+package campaign
+
+import "strings"
+
+// Trust is what a node makes of the database's memory of an account before it dials:
+// a database that was restored, cloned or failed over may have forgotten intents, and
+// then people who were called look as if nobody had called them.
+type Trust int
+
+const (
+	// Trusted: somebody has vouched for the account on this server.
+	Trusted Trust = iota
+	// MayVouch: the server was only started again, and the node's own memory agrees
+	// with it.
+	MayVouch
+	// Unwitnessed: the server was started again, and this node remembers nothing of the
+	// account. Another node may; if none does, a person must say that the database is
+	// the right one.
+	Unwitnessed
+	// Replaced: it is another server, another timeline or another database. Only a
+	// person can say what was lost on the way.
+	Replaced
+	// Forgotten: the node remembers batches that the database does not have.
+	Forgotten
+)
+
+// Judge compares the newest batch of an account in the database with the newest that a
+// node's journals hold (0: none). server is the server as it is, vouched the one that
+// somebody has vouched for, both as the database's function server_now writes them.
+func Judge(last, known int64, server, vouched string) Trust {
+	history := func(s string) string { h, _, _ := strings.Cut(s, "@"); return h }
+	switch {
+	case known > last:
+		return Forgotten
+	case server == vouched:
+		return Trusted
+	case history(server) != history(vouched):
+		return Replaced
+	case known > 0 || last == 0:
+		return MayVouch
+	}
+	return Unwitnessed
+}
