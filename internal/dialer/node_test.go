@@ -32,8 +32,14 @@ type night struct {
 
 func newNight(t *testing.T, config simulator.Config) *night {
 	t.Helper()
+	return newNightOf(t, 200, config)
+}
+
+// newNightOf is a night with an account of another limit.
+func newNightOf(t *testing.T, limit int, config simulator.Config) *night {
+	t.Helper()
 	n := &night{db: postgrestest.New(t)}
-	config.Accounts = map[string]simulator.Account{"key": {Name: "main", Secret: "secret", Limit: 200}}
+	config.Accounts = map[string]simulator.Account{"key": {Name: "main", Secret: "secret", Limit: limit}}
 	if config.TimeScale == 0 {
 		config.TimeScale = 100
 	}
@@ -49,7 +55,7 @@ func newNight(t *testing.T, config simulator.Config) *night {
 		sim.Close()
 	})
 	n.account = campaign.Account{
-		Name: "main", Endpoint: n.platform.URL, Limit: 200, AccessKeyID: "id", AccessKeySecret: "secret", ReceiptSecret: "receipts",
+		Name: "main", Endpoint: n.platform.URL, Limit: limit, AccessKeyID: "id", AccessKeySecret: "secret", ReceiptSecret: "receipts",
 		CallerIDs: []campaign.CallerID{{Number: "057100000000", Lines: 1000}},
 	}
 	if _, err := n.db.ApplyAccount(t.Context(), &n.account, time.Now()); err != nil {

@@ -94,7 +94,7 @@ func TestAnswersByCode(t *testing.T) {
 // The keep-alive race: the server takes a request on a reused connection and closes
 // it. net/http sends a GET again then, and a POST with an idempotency header.
 func TestClosedAfterTheRequest(t *testing.T) {
-	const tries = 2000
+	const tries = 10_000
 	p := newPlatform(t, func(p *platform, c net.Conn, r *bufio.Reader) {
 		if outID, ok := p.read(r); ok {
 			_, _ = io.WriteString(c, response(200, acceptedBody(outID)))
