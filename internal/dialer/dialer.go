@@ -98,6 +98,9 @@ func New(c Config) *Dialer {
 // that working on would make worse. A database that is away for a while is not one.
 func (d *Dialer) Run(ctx context.Context) error {
 	node, err := d.DB.NewNode(ctx, d.Name, d.Version, time.Now())
+	if err != nil && ctx.Err() != nil {
+		return nil // it was told to stop before it had begun
+	}
 	if err != nil {
 		return err
 	}
@@ -108,7 +111,7 @@ func (d *Dialer) Run(ctx context.Context) error {
 	defer d.memory.close()
 	d.Log = d.Log.With("node", node)
 	g, ctx := errgroup.WithContext(ctx)
-	if err := d.refresh(ctx, g); err != nil {
+	if err := d.refresh(ctx, g); err != nil && ctx.Err() == nil {
 		return err
 	}
 	g.Go(func() error {

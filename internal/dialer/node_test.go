@@ -299,6 +299,17 @@ func TestStopAndGoOn(t *testing.T) {
 	}
 }
 
+// A node that is told to stop before it has begun has stopped in order.
+func TestStopBeforeTheBeginning(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, simulator.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := dialer.New(dialer.Config{DB: n.db, Log: slog.New(slog.DiscardHandler), Name: "test"}).Run(ctx); err != nil {
+		t.Errorf("the node stopped with %v", err)
+	}
+}
+
 func TestPauseIsEffectiveWhenItReturns(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, simulator.Config{})
