@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -44,6 +45,10 @@ type Config struct {
 	// Proxy is the HTTP proxy to the platform, if one is configured; the
 	// environment's is ignored.
 	Proxy *url.URL
+	// State is a folder on local disk, of this machine alone, for what must be
+	// remembered while the database is away. Nodes of one machine may share it. Without
+	// one, receipts are refused for as long as the database is away.
+	State string
 
 	Senders        int           // most requests at once per account; default: its limit, at most 2000
 	RequestTimeout time.Duration // total, per request; default 10 s
@@ -54,6 +59,8 @@ type Config struct {
 	MaxSkew        time.Duration // most that this clock and the database's may differ; default 5 s
 	Poll           time.Duration // how often the tables are looked at; default 250 ms
 	Grace          time.Duration // how late a schedule may still fire; default 10 min
+	Drain          time.Duration // how long a node that was told to stop may take; default 25 s
+	SpoolMost      int64         // bytes of receipts that may wait on disk; default 1 GiB
 }
 
 // Dialer is one node. Make it with New; Run may be called once.
@@ -61,8 +68,20 @@ type Dialer struct {
 	Config
 	node campaign.NodeID
 
+	// taking ends when no request is in hand any more: until then pushes are stored.
+	taking context.Context
+	takers sync.WaitGroup
+	// last ends when a node that was told to stop must give up what it still has in hand.
+	last context.Context
+	// unrecorded counts attempts whose response is in no table.
+	unrecorded atomic.Int64
+
+	spool *spool      // nil without a state folder
+	away  atomic.Bool // the database did not take pushes when they came last
+
 	mu       sync.Mutex
 	accounts map[campaign.AccountID]*account
+	stopped  bool // no push is taken any more
 }
 
 // account is what a node knows of an account, whether it holds it or not.
@@ -85,12 +104,15 @@ func New(c Config) *Dialer {
 	c.MaxSkew = cmp.Or(c.MaxSkew, 5*time.Second)
 	c.Poll = cmp.Or(c.Poll, 250*time.Millisecond)
 	c.Grace = cmp.Or(c.Grace, 10*time.Minute)
+	c.Drain = cmp.Or(c.Drain, 25*time.Second)
+	c.SpoolMost = cmp.Or(c.SpoolMost, 1<<30)
 	return &Dialer{Config: c, accounts: make(map[campaign.AccountID]*account)}
 }
 
 // Run works until ctx is cancelled; then it makes no further intent, waits for the
-// requests in hand and writes their results. It returns an error only for a fault
-// that working on would make worse. A database that is away for a while is not one.
+// requests in hand, takes receipts meanwhile, and writes the results, all within the
+// time of Drain. It returns an error for a fault that working on would make worse, and
+// if results could not be written. A database that is away for a while is neither.
 func (d *Dialer) Run(ctx context.Context) error {
 	node, err := d.DB.NewNode(ctx, d.Name, d.Version, time.Now())
 	if err != nil {
@@ -98,6 +120,39 @@ func (d *Dialer) Run(ctx context.Context) error {
 	}
 	d.node = node
 	d.Log = d.Log.With("node", node)
+	if d.State != "" {
+		slot, err := openState(d.State, d.DB.InstanceID())
+		if err != nil {
+			return err
+		}
+		defer slot.Close()
+		if d.spool, err = openSpool(slot, d.SpoolMost, d.Log); err != nil {
+			return err
+		}
+		defer d.spool.Close()
+	}
+	var stopTaking, giveUp context.CancelFunc
+	d.taking, stopTaking = context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTaking()
+	d.last, giveUp = context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(d.Drain, giveUp) })()
+
+	err = d.work(ctx)
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
+	stopTaking()
+	d.takers.Wait()
+	if n := d.unrecorded.Load(); n > 0 {
+		err = errors.Join(err, fmt.Errorf("what came of %d attempts could not be written: they stay unknown until receipts tell, and are not dialled again", n))
+	}
+	return err
+}
+
+// work does everything but taking receipts, until ctx is cancelled and no request is in
+// hand any more.
+func (d *Dialer) work(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	if err := d.refresh(ctx, g); err != nil {
 		return err
@@ -110,6 +165,9 @@ func (d *Dialer) Run(ctx context.Context) error {
 		})
 		return nil
 	})
+	if d.spool != nil {
+		g.Go(func() error { d.replay(ctx); return nil })
+	}
 	if d.Account == "" {
 		g.Go(func() error {
 			every(ctx, time.Second, func() {
@@ -147,7 +205,7 @@ func (d *Dialer) refresh(ctx context.Context, g *errgroup.Group) error {
 			a = &account{id: stored.ID, spec: stored.Spec, inbox: newInbox(), lines: newLines(stored.Spec.CallerIDs), changed: make(chan struct{})}
 			d.accounts[stored.ID] = a
 			g.Go(func() error { d.hold(ctx, a); return nil })
-			g.Go(func() error { d.storePushes(ctx, a); return nil })
+			d.takers.Go(func() { d.storePushes(a) })
 			g.Go(func() error { d.applyPushes(ctx, a); return nil })
 		case !reflect.DeepEqual(a.spec, stored.Spec):
 			a.spec = stored.Spec
@@ -175,7 +233,9 @@ func (d *Dialer) settings(a *account) (campaign.Account, <-chan struct{}) {
 func (d *Dialer) hold(ctx context.Context, a *account) {
 	every(ctx, d.LeaseTTL/3, func() {
 		asked := time.Now()
-		lease, err := d.DB.Acquire(ctx, a.id, d.node, d.LeaseTTL)
+		try, cancelTry := context.WithTimeout(ctx, d.LeaseTTL)
+		lease, err := d.DB.Acquire(try, a.id, d.node, d.LeaseTTL)
+		cancelTry()
 		if err != nil {
 			d.Log.Warn("acquire account", "err", err)
 			return
@@ -197,7 +257,7 @@ func (d *Dialer) hold(ctx context.Context, a *account) {
 		case err != nil && ctx.Err() == nil:
 			log.Error("account given up", "err", err)
 		}
-		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.LeaseTTL)
+		release, cancel := context.WithTimeout(d.last, d.LeaseTTL)
 		defer cancel()
 		if err := d.DB.Release(release, lease); err != nil {
 			log.Warn("give the account back", "err", err)
