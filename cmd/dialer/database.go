@@ -142,5 +142,6 @@ var settings = []struct {
 	{"DIALER_PG_BIN", "the newest installed", "folder with initdb and postgres for a private Postgres", false},
 	{"DIALER_LISTEN", "127.0.0.1:8090", "where 'dialer serve' takes receipts", false},
 	{"DIALER_PROXY", "none; HTTP_PROXY and its like are ignored", "HTTP proxy to the platform", true},
+	{"DIALER_STATE", "'state' in the folder of DIALER_DATA", "local folder for receipts that wait for the database", false},
 	{"DIALER_NODE", "the host's name", "the node's name in logs and tables", false},
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,8 +27,14 @@ func startNode(t *testing.T, env environment, name string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{cmd: exec.Command(program, "serve", "--listen", "127.0.0.1:0", "--node", name), read: make(chan struct{})}
-	n.cmd.Env = append(os.Environ(), asProgram+"=1")
+	return startProgram(t, env, program, name, "--listen", "127.0.0.1:0")
+}
+
+// startProgram starts a node of another build, or with other arguments.
+func startProgram(t *testing.T, env environment, program, name string, args ...string) *node {
+	t.Helper()
+	n := &node{cmd: exec.Command(program, append([]string{"serve", "--node", name}, args...)...), read: make(chan struct{})}
+	n.cmd.Env = append(os.Environ(), asProgram+"=1", "DIALER_STATE="+t.TempDir())
 	for k, v := range env {
 		n.cmd.Env = append(n.cmd.Env, k+"="+v)
 	}
@@ -70,6 +77,28 @@ func (n *node) kill() {
 	n.cmd.Process.Kill()
 	<-n.read // Wait closes the pipe
 	n.cmd.Wait()
+}
+
+// terminate ends the node as kill does, and returns its exit code. A node that takes
+// longer than that fails the test.
+func (n *node) terminate(t *testing.T, within time.Duration) int {
+	t.Helper()
+	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	return n.end(t, within)
+}
+
+// end waits for the node's own end.
+func (n *node) end(t *testing.T, within time.Duration) int {
+	t.Helper()
+	select {
+	case <-n.read:
+	case <-time.After(within):
+		t.Fatalf("the node has not ended after %s", within)
+	}
+	n.cmd.Wait() // the exit code says all
+	return n.cmd.ProcessState.ExitCode()
 }
 
 // A node that is killed while it dials, with requests in hand, makes nobody's phone

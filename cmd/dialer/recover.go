@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -79,7 +80,7 @@ func (c recoverCommand) look(ctx context.Context, a *app, db *postgres.DB) ([]*g
 	if err != nil {
 		return nil, err
 	}
-	files, err := c.files(ctx, a, db)
+	files, err := c.files(a, db)
 	if err != nil {
 		return nil, err
 	}
@@ -119,12 +120,12 @@ func (c recoverCommand) look(ctx context.Context, a *app, db *postgres.DB) ([]*g
 	return gaps, nil
 }
 
-func (c recoverCommand) files(ctx context.Context, a *app, db *postgres.DB) ([]string, error) {
-	folder, err := a.stateFolder(ctx, db, c.State)
+func (c recoverCommand) files(a *app, db *postgres.DB) ([]string, error) {
+	folder, err := nodeFlags{State: c.State}.state(a)
 	if err != nil {
 		return nil, err
 	}
-	files, err := journal.Files(folder)
+	files, err := journal.Files(filepath.Join(folder, db.InstanceID()))
 	return append(files, c.Journal...), err
 }
 

@@ -27,6 +27,9 @@ func (c runCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
+		if cfg.State, err = c.state(a); err != nil {
+			return err
+		}
 		id, started, err := db.Start(ctx, stored.ID, time.Now())
 		if err != nil {
 			return err
@@ -41,7 +44,9 @@ func (c runCommand) Run(ctx context.Context, a *app) error {
 		if err := <-node; err != nil {
 			return err
 		}
-		p, err := db.Progress(context.WithoutCancel(ctx), stored.ID)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		p, err := db.Progress(last, stored.ID)
 		if err != nil {
 			return err
 		}

@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"dialer/internal/dialer"
+	"dialer/internal/pgserver"
 	"dialer/internal/postgres"
 )
 
@@ -22,9 +24,11 @@ type nodeFlags struct {
 	Listen    string        `env:"DIALER_LISTEN" default:"127.0.0.1:8090" help:"Where receipts are taken: http://ADDRESS/receipts/ACCOUNT/SECRET."`
 	Proxy     string        `env:"DIALER_PROXY" help:"HTTP proxy to the platform; the environment's own proxy settings are ignored." placeholder:"URL"`
 	Node      string        `env:"DIALER_NODE" help:"Name of this node; default: the host's." placeholder:"NAME"`
+	State     string        `env:"DIALER_STATE" help:"Folder on local disk for receipts that wait for the database; default: 'state' beside a private Postgres's data." placeholder:"DIR"`
 	Senders   int           `help:"Most requests at once per account; default: its limit." placeholder:"N"`
 	Timeout   time.Duration `default:"10s" help:"Total time for one request to the platform."`
 	LostAfter time.Duration `default:"80m" help:"When an attempt without any evidence is lost."`
+	Drain     time.Duration `default:"25s" help:"When told to stop: most time for requests in hand to end and be recorded."`
 	LogLevel  slog.Level    `default:"info" help:"debug, info, warn or error."`
 }
 
@@ -41,6 +45,10 @@ func (f nodeFlags) config(ctx context.Context, a *app, db *postgres.DB) (dialer.
 			return dialer.Config{}, usageError{errors.New("--proxy: not the URL of a proxy, such as http://proxy.example:3128")}
 		}
 	}
+	// A request begins within 3 s of its intent; then there must be time to write.
+	if least := f.Timeout + 5*time.Second; f.Drain < least {
+		return dialer.Config{}, usageError{fmt.Errorf("--drain %s: requests in hand may take %s: give it %s or more", f.Drain, f.Timeout, least)}
+	}
 	name := f.Node
 	if name == "" {
 		name, _ = os.Hostname()
@@ -48,7 +56,20 @@ func (f nodeFlags) config(ctx context.Context, a *app, db *postgres.DB) (dialer.
 	return dialer.Config{
 		DB: db, Log: a.logger(f.LogLevel), Name: name, Version: version(), Secret: a.secret,
 		Proxy: proxy, Senders: f.Senders, RequestTimeout: f.Timeout, LostAfter: f.LostAfter,
+		Drain: f.Drain,
 	}, nil
+}
+
+// state returns the folder for what the node remembers on disk.
+func (f nodeFlags) state(a *app) (string, error) {
+	if f.State != "" {
+		return f.State, nil
+	}
+	parent, err := pgserver.Folder(a.getenv("DIALER_DATA"))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(parent, "state"), nil
 }
 
 type serveCommand struct {
@@ -61,11 +82,14 @@ func (c serveCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		d := dialer.New(cfg)
 		ln, err := listen(ctx, db, c.Listen)
 		if err != nil {
 			return err
 		}
+		if cfg.State, err = c.state(a); err != nil {
+			return err
+		}
+		d := dialer.New(cfg)
 		cfg.Log.Info("node started", "version", cfg.Version, "receipts", "http://"+ln.Addr().String()+"/receipts/")
 		err = runNode(ctx, d, ln)
 		if err == nil {
@@ -101,7 +125,8 @@ func listen(ctx context.Context, db *postgres.DB, address string) (net.Listener,
 }
 
 // runNode dials and takes receipts until ctx is cancelled, then ends both in order:
-// receipts are taken for as long as requests are in hand.
+// receipts are taken for as long as requests are in hand. A push takes less than a
+// second, so the server needs no longer.
 func runNode(ctx context.Context, d *dialer.Dialer, ln net.Listener) error {
 	srv := &http.Server{
 		Handler:           d.Receipts(),
@@ -121,9 +146,12 @@ func runNode(ctx context.Context, d *dialer.Dialer, ln net.Listener) error {
 	})
 	g.Go(func() error {
 		err := d.Run(ctx)
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		return errors.Join(err, srv.Shutdown(stop))
+		if srv.Shutdown(stop) != nil {
+			srv.Close() // a connection on which nothing is asked; what is not answered comes again
+		}
+		return err
 	})
 	return g.Wait()
 }

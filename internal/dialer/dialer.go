@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -44,9 +45,11 @@ type Config struct {
 	// Proxy is the HTTP proxy to the platform, if one is configured; the
 	// environment's is ignored.
 	Proxy *url.URL
-
-	// State is the folder in which this node remembers whom it called, apart from the
-	// database; "" means that it remembers only as long as it runs.
+	// State is a folder on local disk, of this machine alone, for what must be
+	// remembered apart from the database: whom this node called (package journal), and
+	// receipts that came while the database was away. Nodes of one machine may share it.
+	// Without one, such receipts are refused, and the node remembers whom it called only
+	// as long as it runs.
 	State string
 
 	Senders        int           // most requests at once per account; default: its limit, at most 2000
@@ -58,6 +61,8 @@ type Config struct {
 	MaxSkew        time.Duration // most that this clock and the database's may differ; default 5 s
 	Poll           time.Duration // how often the tables are looked at; default 250 ms
 	Grace          time.Duration // how late a schedule may still fire; default 10 min
+	Drain          time.Duration // how long a node that was told to stop may take; default 25 s
+	SpoolMost      int64         // bytes of receipts that may wait on disk; default 1 GiB
 }
 
 // Dialer is one node. Make it with New; Run may be called once.
@@ -66,8 +71,20 @@ type Dialer struct {
 	node   campaign.NodeID
 	memory *memory
 
+	// taking ends when no request is in hand any more: until then pushes are stored.
+	taking context.Context
+	takers sync.WaitGroup
+	// last ends when a node that was told to stop must give up what it still has in hand.
+	last context.Context
+	// unrecorded counts attempts whose response is in no table.
+	unrecorded atomic.Int64
+
+	spool *spool      // nil without a state folder
+	away  atomic.Bool // the database did not take pushes when they came last
+
 	mu       sync.Mutex
 	accounts map[campaign.AccountID]*account
+	stopped  bool // no push is taken any more
 }
 
 // account is what a node knows of an account, whether it holds it or not.
@@ -90,12 +107,15 @@ func New(c Config) *Dialer {
 	c.MaxSkew = cmp.Or(c.MaxSkew, 5*time.Second)
 	c.Poll = cmp.Or(c.Poll, 250*time.Millisecond)
 	c.Grace = cmp.Or(c.Grace, 10*time.Minute)
+	c.Drain = cmp.Or(c.Drain, 25*time.Second)
+	c.SpoolMost = cmp.Or(c.SpoolMost, 1<<30)
 	return &Dialer{Config: c, accounts: make(map[campaign.AccountID]*account)}
 }
 
 // Run works until ctx is cancelled; then it makes no further intent, waits for the
-// requests in hand and writes their results. It returns an error only for a fault
-// that working on would make worse. A database that is away for a while is not one.
+// requests in hand, takes receipts meanwhile, and writes the results, all within the
+// time of Drain. It returns an error for a fault that working on would make worse, and
+// if results could not be written. A database that is away for a while is neither.
 func (d *Dialer) Run(ctx context.Context) error {
 	node, err := d.DB.NewNode(ctx, d.Name, d.Version, time.Now())
 	if err != nil && ctx.Err() != nil {
@@ -105,11 +125,46 @@ func (d *Dialer) Run(ctx context.Context) error {
 		return err
 	}
 	d.node = node
-	if d.memory, err = openMemory(d.State, "journal-1.jsonl", d.DB.OutIDKey()); err != nil {
+	d.Log = d.Log.With("node", node)
+	var slot *state
+	if d.State != "" {
+		if slot, err = openState(d.State, d.DB.InstanceID()); err != nil {
+			return err
+		}
+		defer slot.Close()
+	}
+	if d.memory, err = openMemory(slot, d.DB.OutIDKey()); err != nil {
 		return err
 	}
 	defer d.memory.close()
-	d.Log = d.Log.With("node", node)
+	if slot != nil {
+		if d.spool, err = openSpool(slot, d.SpoolMost, d.Log); err != nil {
+			return err
+		}
+		defer d.spool.Close()
+	}
+	var stopTaking, giveUp context.CancelFunc
+	d.taking, stopTaking = context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTaking()
+	d.last, giveUp = context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(d.Drain, giveUp) })()
+
+	err = d.work(ctx)
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
+	stopTaking()
+	d.takers.Wait()
+	if n := d.unrecorded.Load(); n > 0 {
+		err = errors.Join(err, fmt.Errorf("what came of %d attempts could not be written: they stay unknown until receipts tell, and are not dialled again", n))
+	}
+	return err
+}
+
+// work does everything but taking receipts, until ctx is cancelled and no request is in
+// hand any more.
+func (d *Dialer) work(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	if err := d.refresh(ctx, g); err != nil && ctx.Err() == nil {
 		return err
@@ -122,6 +177,9 @@ func (d *Dialer) Run(ctx context.Context) error {
 		})
 		return nil
 	})
+	if d.spool != nil {
+		g.Go(func() error { d.replay(ctx); return nil })
+	}
 	if d.Account == "" {
 		g.Go(func() error {
 			every(ctx, time.Second, func() {
@@ -159,7 +217,7 @@ func (d *Dialer) refresh(ctx context.Context, g *errgroup.Group) error {
 			a = &account{id: stored.ID, spec: stored.Spec, inbox: newInbox(), lines: newLines(stored.Spec.CallerIDs), changed: make(chan struct{})}
 			d.accounts[stored.ID] = a
 			g.Go(func() error { return d.hold(ctx, a) })
-			g.Go(func() error { d.storePushes(ctx, a); return nil })
+			d.takers.Go(func() { d.storePushes(a) })
 			g.Go(func() error { d.applyPushes(ctx, a); return nil })
 		case !reflect.DeepEqual(a.spec, stored.Spec):
 			a.spec = stored.Spec
@@ -191,7 +249,9 @@ func (d *Dialer) hold(ctx context.Context, a *account) error {
 	said := "" // why the account is not dialled by this node: said once
 	every(ctx, d.LeaseTTL/3, func() {
 		asked := time.Now()
-		lease, err := d.DB.Acquire(ctx, a.id, d.node, d.LeaseTTL)
+		try, cancelTry := context.WithTimeout(ctx, d.LeaseTTL)
+		lease, err := d.DB.Acquire(try, a.id, d.node, d.LeaseTTL)
+		cancelTry()
 		if errors.Is(err, campaign.ErrNodeForgotten) {
 			stop(err)
 			return
@@ -225,7 +285,7 @@ func (d *Dialer) hold(ctx context.Context, a *account) error {
 		case err != nil && ctx.Err() == nil:
 			log.Error("account given up", "err", err)
 		}
-		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.LeaseTTL)
+		release, cancel := context.WithTimeout(d.last, d.LeaseTTL)
 		defer cancel()
 		if err := d.DB.Release(release, lease); err != nil {
 			log.Warn("give the account back", "err", err)

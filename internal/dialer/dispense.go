@@ -155,7 +155,7 @@ func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign
 	}
 	h.log.Warn("write intents: the database did not say whether it wrote them", "err", err)
 	// Not under ctx: the attempts must be given up one by one even while stopping.
-	ask, cancelAsk := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ask, cancelAsk := context.WithTimeout(h.last, time.Minute)
 	defer cancelAsk()
 	for {
 		verdicts, written, askErr := h.DB.Intended(ask, b)
@@ -168,6 +168,7 @@ func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign
 		if !sleep(ask, 200*time.Millisecond) {
 			// The attempts, if there are any, are unknown and will be lost: they are not
 			// dialled again.
+			h.unrecorded.Add(int64(len(b.Contacts)))
 			return nil, fmt.Errorf("write intents, and ask whether they are written: %w", askErr)
 		}
 	}

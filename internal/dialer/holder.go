@@ -100,7 +100,7 @@ func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 	defer stop(nil)
 
 	var recorder, senders, loops sync.WaitGroup
-	recording, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	recording, giveUp := context.WithCancel(h.last)
 	defer giveUp()
 	recorder.Go(func() { h.record(recording) })
 	for range cap(h.free) {

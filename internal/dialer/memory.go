@@ -1,7 +1,6 @@
 package dialer
 
 import (
-	"path/filepath"
 	"sync"
 
 	"dialer/internal/campaign"
@@ -61,14 +60,15 @@ func (m *memory) of(account campaign.AccountID) (int64, error) {
 	return max(last, known[account].Seq), err
 }
 
-// openMemory opens the journal of a slot of the folder.
-func openMemory(dir, file string, key campaign.OutIDKey) (*memory, error) {
-	m := &memory{dir: dir, key: key, last: make(map[campaign.AccountID]int64)}
-	if dir == "" {
+// openMemory opens the journal of a slot; nil means that there is none.
+func openMemory(slot *state, key campaign.OutIDKey) (*memory, error) {
+	m := &memory{key: key, last: make(map[campaign.AccountID]int64)}
+	if slot == nil {
 		return m, nil
 	}
+	m.dir = slot.dir
 	var err error
-	m.journal, err = journal.Open(filepath.Join(dir, file))
+	m.journal, err = journal.Open(slot.file("journal.jsonl"))
 	return m, err
 }
 

@@ -14,6 +14,10 @@ const (
 	recordEvery = 50 * time.Millisecond
 	// recordAfterStop is how long a node that was told to stop waits for the database.
 	recordAfterStop = 30 * time.Second
+	// recordWithin is how long one try may take. A server that has stopped answering without
+	// closing the connection must not hold up the results for ever: writing them twice
+	// does no harm.
+	recordWithin = 10 * time.Second
 )
 
 // record writes what came of requests, in batches, until there is nothing more to
@@ -47,7 +51,9 @@ func (h *holder) record(ctx context.Context) {
 
 func (h *holder) writeResponses(ctx context.Context, batch []campaign.Response) {
 	for tries := 0; ; tries++ {
-		err := h.DB.WriteResponses(ctx, h.account.id, h.node, batch, time.Now())
+		try, cancel := context.WithTimeout(ctx, recordWithin)
+		err := h.DB.WriteResponses(try, h.account.id, h.node, batch, time.Now())
+		cancel()
 		if err == nil {
 			failpoint.Hit(failpoint.AfterRecord)
 			return
@@ -61,6 +67,7 @@ func (h *holder) writeResponses(ctx context.Context, batch []campaign.Response) 
 		}
 		if !postgres.IsTransient(err) || ctx.Err() != nil {
 			h.log.Error("a response cannot be stored: its attempt stays unknown", "attempt", batch[0].Attempt, "class", batch[0].State, "call_id", batch[0].CallID, "err", err)
+			h.unrecorded.Add(1)
 			return
 		}
 		h.log.Warn("write responses: trying again", "responses", len(batch), "err", err)

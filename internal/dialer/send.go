@@ -84,7 +84,7 @@ func (h *holder) react(j *job, r campaign.Response, f fault) {
 			f = fault{scope: scopeCampaign, reason: reason}
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), h.RequestTimeout)
+	ctx, cancel := context.WithTimeout(h.last, h.RequestTimeout)
 	defer cancel()
 	switch f.scope {
 	case scopeThrottle:

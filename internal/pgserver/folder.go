@@ -15,6 +15,15 @@ import (
 // the user the server runs as.
 const rootState = "/var/lib/dialer"
 
+// Folder makes the folder that Options.Dir names, if it is missing, and returns its path.
+func Folder(named string) (string, error) {
+	dir, err := dataParent(named)
+	if err != nil {
+		return "", err
+	}
+	return dir, makeFolder(dir)
+}
+
 // dataParent is the absolute path of the folder that holds the data folder.
 func dataParent(named string) (string, error) {
 	dir := named

@@ -109,11 +109,8 @@ func start(ctx context.Context, opts Options, join bool) (*Server, error) {
 
 // prepare settles everything that needs no lock: folder, binaries, user.
 func prepare(ctx context.Context, opts Options) (*Server, error) {
-	dir, err := dataParent(opts.Dir)
+	dir, err := Folder(opts.Dir)
 	if err != nil {
-		return nil, err
-	}
-	if err := makeFolder(dir); err != nil {
 		return nil, err
 	}
 	bin, own, err := choose(ctx, opts, dir)

@@ -182,11 +182,11 @@ func receipt(id campaign.AttemptID, call string, o campaign.Outcome, key byte) c
 // inbox is empty. It returns the attempts that were settled.
 func (w *world) push(receipts ...campaign.Receipt) []campaign.AttemptID {
 	w.Helper()
-	var bodies [][]byte
+	var pushes []postgres.Push
 	for i := range receipts {
-		bodies = append(bodies, []byte(strconv.Itoa(i)))
+		pushes = append(pushes, postgres.Push{ReceivedAt: w.now, Body: []byte(strconv.Itoa(i))})
 	}
-	w.must(w.db.StorePushes(w.Context(), w.account, bodies, w.now))
+	w.must(w.db.StorePushes(w.Context(), w.account, pushes))
 	var settled []campaign.AttemptID
 	for {
 		ids, n, err := w.db.ApplyInbox(w.Context(), w.account, w.lease.Node, 100, w.now, func(body []byte) []campaign.Receipt {

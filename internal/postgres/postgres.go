@@ -105,14 +105,30 @@ func (db *DB) Durable(ctx context.Context) error {
 	return nil
 }
 
-// Close waits for the connections in use and closes them.
-func (db *DB) Close() { db.pool.Close() }
+// Close waits for the connections in use and closes them. It does not wait long: a
+// server that has stopped answering must not keep a process from ending.
+func (db *DB) Close() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		db.pool.Close()
+	}()
+	patience := time.NewTimer(closeMost)
+	defer patience.Stop()
+	select {
+	case <-closed:
+	case <-patience.C:
+	}
+}
+
+// closeMost is how long a server may take to say goodbye.
+const closeMost = 2 * time.Second
+
+// InstanceID names this database among all others; a copy of it has the same name.
+func (db *DB) InstanceID() string { return db.instance }
 
 // OutIDKey returns the key under which this database's attempts are named.
 func (db *DB) OutIDKey() campaign.OutIDKey { return db.key }
-
-// InstanceID names this database and its copies, for folders beside it.
-func (db *DB) InstanceID() string { return db.instance }
 
 // Pool gives tests and ad-hoc queries the connections themselves.
 func (db *DB) Pool() *pgxpool.Pool { return db.pool }
@@ -130,7 +146,9 @@ func IsTransient(err error) bool {
 		case "08", "57", "53", "58": // connection, operator intervention, resources, system
 			return true
 		}
-		return false
+		// A statement of this node whose connection was lost has ended after all, and has
+		// counted at the same moment: the same statement again finds its work done.
+		return violated(err) == "progress_pkey"
 	}
 	if errors.Is(err, campaign.ErrNotFound) || errors.Is(err, context.Canceled) {
 		return false

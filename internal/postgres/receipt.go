@@ -11,14 +11,26 @@ import (
 	"dialer/internal/campaign"
 )
 
-// StorePushes commits receipts as they were pushed: once it has returned they may
-// be answered, because ApplyInbox will find them whatever happens.
-func (db *DB) StorePushes(ctx context.Context, account campaign.AccountID, bodies [][]byte, at time.Time) error {
+// Push is a body that the platform pushed, receipts not yet read.
+type Push struct {
+	ReceivedAt time.Time
+	Body       []byte
+}
+
+// StorePushes commits receipts as they were pushed, in their order: once it has returned
+// they may be answered, because ApplyInbox will find them whatever happens.
+func (db *DB) StorePushes(ctx context.Context, account campaign.AccountID, pushes []Push) error {
+	bodies, at := make([][]byte, len(pushes)), make([]time.Time, len(pushes))
+	for i, p := range pushes {
+		bodies[i], at[i] = p.Body, p.ReceivedAt
+	}
 	_, err := db.pool.Exec(ctx, `
 		INSERT INTO inbox (account_id, received_at, body)
-		SELECT $1, $2, body FROM unnest($3::bytea[]) body`, account, at, bodies)
+		SELECT $1, received_at, body
+		  FROM unnest($2::timestamptz[], $3::bytea[]) WITH ORDINALITY p (received_at, body, i)
+		 ORDER BY i`, account, at, bodies)
 	if err != nil {
-		return fmt.Errorf("store %d pushes: %w", len(bodies), err)
+		return fmt.Errorf("store %d pushes: %w", len(pushes), err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dialer/internal/campaign"
+	"dialer/internal/postgres"
 )
 
 func TestAnOutcomeIsStoredOnce(t *testing.T) {
@@ -99,7 +100,7 @@ func TestPoisonDoesNotHoldUpOthers(t *testing.T) {
 	all[0].Raw = []byte(`{"a":"\u0000"}`) // made storable
 	all[1].Raw = []byte(`{"a":1e999999}`) // valid JSON that jsonb refuses
 	all[2].Raw = []byte(`{"a":"\ud800"}`)
-	w.must(w.db.StorePushes(t.Context(), w.account, [][]byte{[]byte("all")}, w.now))
+	w.must(w.db.StorePushes(t.Context(), w.account, []postgres.Push{{ReceivedAt: w.now, Body: []byte("all")}}))
 	settled, n, err := w.db.ApplyInbox(t.Context(), w.account, w.lease.Node, 10, w.now, func([]byte) []campaign.Receipt { return all })
 	if err != nil || n != 1 || !slices.Equal(settled, []campaign.AttemptID{ids[0], ids[3]}) {
 		t.Errorf("settled %v of %d pushes, %v", settled, n, err)
