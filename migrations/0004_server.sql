@@ -21,6 +21,9 @@ $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION server_now IS 'The history and the start of the server. Nothing that was committed can be taken back without a change of this, but for a dump loaded in place.';
 
+ALTER TABLE batch ADD COLUMN empty boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN batch.empty IS 'It only takes its number, so that a statement of which nobody knew whether it was executed never is.';
+
 ALTER TABLE lease ADD COLUMN server text;
 UPDATE lease SET server = server_now();
 ALTER TABLE lease ALTER COLUMN server SET NOT NULL, ALTER COLUMN server SET DEFAULT server_now();

@@ -147,7 +147,8 @@ func (h *holder) giveUp(w *work, b *campaign.IntentBatch, verdicts []campaign.Ve
 func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign.Verdict, error) {
 	// A database that does not answer in this time would only make attempts that
 	// nobody may send any more.
-	try, cancel := context.WithDeadline(ctx, b.SendBy)
+	// Stopping does not cut it off: a statement that is cut off may have been executed.
+	try, cancel := context.WithDeadline(context.WithoutCancel(ctx), b.SendBy)
 	defer cancel()
 	verdicts, err := h.DB.WriteIntents(try, b)
 	if err == nil || refusal(err) {
@@ -162,7 +163,13 @@ func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign
 		switch {
 		case askErr == nil && written:
 			return verdicts, nil
+		case refusal(askErr):
+			return nil, askErr
 		case askErr == nil:
+			h.seq = b.Seq // an empty batch has the number
+			if err := h.memory.remember(&campaign.IntentBatch{Lease: b.Lease, Seq: b.Seq, Campaign: b.Campaign, At: b.At, SendBy: b.SendBy}, nil); err != nil {
+				h.log.Warn("an empty batch is not in the journal", "err", err)
+			}
 			return nil, fmt.Errorf("%w: %w", errNotWritten, err)
 		}
 		if !sleep(ask, 200*time.Millisecond) {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -201,15 +202,45 @@ func (db *DB) refusal(ctx context.Context, b *campaign.IntentBatch) error {
 	return campaign.ErrNotRunning // it was, a moment ago
 }
 
+// takeNumber writes an empty batch: number @seq of the account, under a campaign whose
+// running totals it repeats.
+const takeNumber = `
+	INSERT INTO batch (account_id, seq, campaign_id, node_id, term, at, upto_n, intents, suppressed, empty)
+	SELECT @account, @seq, @campaign, @node, @term, @at, coalesce(b.upto_n, 0), coalesce(b.intents, 0), coalesce(b.suppressed, 0), true
+	  FROM lease l
+	  LEFT JOIN LATERAL (
+	       SELECT upto_n, intents, suppressed FROM batch
+	        WHERE account_id = @account AND campaign_id = @campaign
+	        ORDER BY seq DESC LIMIT 1) b ON true
+	 WHERE l.account_id = @account`
+
 // Intended tells whether the batch was written and, if so, its verdicts, after
-// WriteIntents could not tell.
+// WriteIntents could not tell. If it was not, it never will be: the statement may still
+// be on its way or running, so its number is taken by an empty batch, and whichever of
+// the two comes second is refused by the key. An error of the campaign package says that
+// neither is so, and why nobody will write the batch here any more.
 func (db *DB) Intended(ctx context.Context, b *campaign.IntentBatch) ([]campaign.Verdict, bool, error) {
-	var written bool
-	err := db.pool.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM batch WHERE account_id = $1 AND seq = $2 AND node_id = $3 AND term = $4)`,
-		b.Lease.Account, b.Seq, b.Lease.Node, b.Lease.Term).Scan(&written)
-	if err != nil || !written {
-		return nil, false, err
+	_, err := db.pool.Exec(ctx, takeNumber+`
+		   AND l.term = @term AND l.node_id = @node AND l.server = server_now()
+		   AND (SELECT coalesce(max(seq), 0) FROM batch WHERE account_id = @account) = @seq::bigint - 1
+		ON CONFLICT DO NOTHING`, pgx.StrictNamedArgs{
+		"account": b.Lease.Account, "term": b.Lease.Term, "node": b.Lease.Node,
+		"campaign": b.Campaign, "seq": b.Seq, "at": b.At.Truncate(time.Microsecond),
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("ask whether intents were written: %w", err)
+	}
+	// A statement of its own: it must see what the one before waited for.
+	var empty bool
+	err = db.pool.QueryRow(ctx, `SELECT empty FROM batch WHERE account_id = $1 AND seq = $2 AND node_id = $3 AND term = $4`,
+		b.Lease.Account, b.Seq, b.Lease.Node, b.Lease.Term).Scan(&empty)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, false, db.refusal(ctx, b)
+	case err != nil:
+		return nil, false, fmt.Errorf("ask whether intents were written: %w", err)
+	case empty:
+		return nil, false, nil
 	}
 	ids := make([]int64, len(b.Contacts))
 	for i, c := range b.Contacts {

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -260,5 +261,76 @@ func TestOpenLinesAndSettled(t *testing.T) {
 	slices.Sort(settled)
 	if want := []campaign.AttemptID{ids[0], ids[1], ids[2], ids[4]}; !slices.Equal(settled, want) {
 		t.Errorf("settled %v, want %v", settled, want)
+	}
+}
+
+// A batch of which nobody knew whether it was written, and that was not, never is: its
+// number is taken, however late the statement comes.
+func TestABatchInDoubtIsNeverWrittenLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.running("c", 13800000000, 3)
+	contacts := w.fresh(id, 0, 3)
+	w.write(w.batch(id, w.now, contacts[:1]...))
+	late := w.batch(id, w.now, contacts[1:]...)
+	for range 2 { // the answer may be lost, too
+		if _, written, err := w.db.Intended(t.Context(), late); err != nil || written {
+			t.Fatalf("intended: %t, %v; want no", written, err)
+		}
+	}
+	if _, err := w.db.WriteIntents(t.Context(), late); !errors.Is(err, campaign.ErrOutOfOrder) {
+		t.Fatalf("the late batch: %v, want ErrOutOfOrder", err)
+	}
+	w.seq++
+	w.write(w.batch(id, w.now, contacts[1:]...))
+	if p := w.progress(id); p.Attempts != 3 || p.Open != 3 {
+		t.Errorf("progress %+v, want 3 attempts", p)
+	}
+	w.balanced(id)
+}
+
+// While the statement still runs, the question waits for it.
+func TestABatchInDoubtThatIsStillWritten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.running("c", 13800000000, 2)
+	b := w.batch(id, w.now, w.fresh(id, 0, 2)...)
+	// Whoever holds a campaign's row holds up the intents.
+	tx, err := w.db.Pool().Begin(t.Context())
+	w.must(err)
+	_, err = tx.Exec(t.Context(), `SELECT FROM campaign FOR UPDATE`)
+	w.must(err)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := w.db.WriteIntents(t.Context(), b)
+		wrote <- err
+	}()
+	w.eventually(`SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%fence AS MATERIALIZED%' AND pid <> pg_backend_pid()`)
+	_, written, err := w.db.Intended(t.Context(), b)
+	if err != nil || written {
+		t.Errorf("intended while it waits for a lock: %t, %v; want no", written, err)
+	}
+	w.must(tx.Commit(t.Context()))
+	if err := <-wrote; !errors.Is(err, campaign.ErrOutOfOrder) {
+		t.Errorf("the statement: %v, want ErrOutOfOrder: its number was taken", err)
+	}
+	if p := w.progress(id); p.Attempts != 0 {
+		t.Errorf("%d attempts, want none", p.Attempts)
+	}
+}
+
+// A number is not taken on a server that may have forgotten some: that would hide it.
+func TestNoNumberIsTakenOnAnotherServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.running("c", 13800000000, 2)
+	b := w.batch(id, w.now, w.fresh(id, 0, 2)...)
+	_, err := w.db.Pool().Exec(t.Context(), `UPDATE lease SET server = 'another/1/2@3'`)
+	w.must(err)
+	if _, written, err := w.db.Intended(t.Context(), b); !errors.Is(err, campaign.ErrServerChanged) || written {
+		t.Errorf("intended: %t, %v; want ErrServerChanged", written, err)
+	}
+	if last, err := w.db.LastBatch(t.Context(), w.account); err != nil || last.Seq != 0 {
+		t.Errorf("the last batch is %+v, %v; want none", last, err)
 	}
 }

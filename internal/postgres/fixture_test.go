@@ -301,3 +301,23 @@ func wantErr(t *testing.T, err, want error) {
 		t.Errorf("got error %v, want %v", err, want)
 	}
 }
+
+// eventually waits until a query says true.
+func (w *world) eventually(query string) {
+	w.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for {
+		var ok bool
+		w.must(w.db.Pool().QueryRow(w.Context(), query).Scan(&ok))
+		if ok {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			w.Fatalf("in vain: %s", query)
+		}
+	}
+}

@@ -161,22 +161,18 @@ func (db *DB) Recover(ctx context.Context, account campaign.AccountID, after int
 			return notFound(err, "account %d", account)
 		}
 		if last < after {
-			tag, err := tx.Exec(ctx, `
-				INSERT INTO batch (account_id, seq, campaign_id, node_id, term, at, upto_n, intents, suppressed)
-				SELECT $1, $2, c.campaign_id, 0, 0, $3, coalesce(b.upto_n, 0), coalesce(b.intents, 0), coalesce(b.suppressed, 0)
-				  FROM campaign c
-				  LEFT JOIN LATERAL (
-				       SELECT upto_n, intents, suppressed FROM batch
-				        WHERE account_id = $1 AND campaign_id = c.campaign_id
-				        ORDER BY seq DESC LIMIT 1) b ON true
-				 WHERE c.account_id = $1
-				 ORDER BY c.campaign_id
-				 LIMIT 1`, account, after, at)
+			var any campaign.ID
+			err := tx.QueryRow(ctx, `SELECT campaign_id FROM campaign WHERE account_id = $1 ORDER BY campaign_id LIMIT 1`, account).Scan(&any)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return errors.New("it has no campaign yet: apply one first")
+			}
+			if err == nil {
+				_, err = tx.Exec(ctx, takeNumber, pgx.StrictNamedArgs{
+					"account": account, "term": 0, "node": 0, "campaign": any, "seq": after, "at": at.Truncate(time.Microsecond),
+				})
+			}
 			if err != nil {
 				return err
-			}
-			if tag.RowsAffected() == 0 {
-				return errors.New("it has no campaign yet: apply one first")
 			}
 		}
 		b := new(pgx.Batch)
