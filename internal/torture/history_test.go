@@ -382,7 +382,7 @@ func (h *history) push(call *simulator.Entry, r campaign.Receipt) {
 	r.Attempt, _ = h.db.OutIDKey().AttemptID(call.OutID)
 	r.CallID, r.Key = call.CallID, [16]byte{byte(h.pushes)}
 	r.Raw = fmt.Appendf(nil, `{"call_id": %q, "out_id": %q}`, call.CallID, call.OutID)
-	h.must(h.db.StorePushes(h.Context(), h.account, [][]byte{r.Raw}, h.now))
+	h.must(h.db.StorePushes(h.Context(), h.account, []postgres.Push{{ReceivedAt: h.now, Body: r.Raw}}))
 	_, n, err := h.db.ApplyInbox(h.Context(), h.account, h.lease.Node, 100, h.now, func([]byte) []campaign.Receipt { return []campaign.Receipt{r} })
 	h.must(err)
 	if n != 1 {

@@ -40,6 +40,8 @@ type Night struct {
 	Endpoint, Database string
 	// Ledger is the file of what truly happened at the platform: see Requests.
 	Ledger string
+	// State is the folder in which the nodes remember, as processes of one machine.
+	State string
 
 	t     testing.TB
 	nodes balancer
@@ -56,7 +58,7 @@ const (
 // NewNight starts Postgres, brings its schema up to date, and starts the platform.
 func NewNight(t testing.TB, opts NightOptions) *Night {
 	t.Helper()
-	n := &Night{Postgres: StartPostgres(t, opts.Postgres), Ledger: filepath.Join(t.TempDir(), "simulator.jsonl"), t: t}
+	n := &Night{Postgres: StartPostgres(t, opts.Postgres), Ledger: filepath.Join(t.TempDir(), "simulator.jsonl"), State: t.TempDir(), t: t}
 	n.Database = n.Postgres.URL()
 	file, err := os.Create(n.Ledger)
 	if err != nil {
@@ -106,7 +108,7 @@ func NewNight(t testing.TB, opts NightOptions) *Night {
 // StartNode starts a node of the night, to which receipts are pushed while it runs.
 func (n *Night) StartNode(t testing.TB, opts NodeOptions) *Node {
 	t.Helper()
-	opts.Env = append(n.env(n.Database), opts.Env...)
+	opts.Env = append(append(n.env(n.Database), "DIALER_STATE="+n.State), opts.Env...)
 	node := StartNode(t, opts)
 	n.nodes.add(node)
 	return node
@@ -120,14 +122,44 @@ func (n *Night) env(database string) []string {
 // what it prints. The test ends if it fails.
 func (n *Night) Dialer(args ...string) (stdout string) {
 	n.t.Helper()
+	stdout, stderr, err := n.Try(args...)
+	if err != nil {
+		n.t.Fatalf("dialer %s: %v: %s", strings.Join(args, " "), err, stderr)
+	}
+	return stdout
+}
+
+// Try is Dialer for a command that may fail.
+func (n *Night) Try(args ...string) (stdout, stderr string, err error) {
+	n.t.Helper()
 	cmd := exec.Command(Build(n.t), args...)
-	cmd.Env = append(os.Environ(), n.env(n.Postgres.URL())...)
+	cmd.Env = append(append(os.Environ(), n.env(n.Postgres.URL())...), "DIALER_STATE="+n.State)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		n.t.Fatalf("dialer %s: %v: %s", strings.Join(args, " "), err, errs.String())
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+// Check holds what the dialer believes against what happened, and fails the test for
+// each invariant that does not hold.
+func (n *Night) Check(rules Rules) Report {
+	n.t.Helper()
+	f, err := os.Open(n.Ledger)
+	if err != nil {
+		n.t.Fatal(err)
 	}
-	return out.String()
+	defer f.Close()
+	report, err := Check(n.t.Context(), n.DB().Pool(), f, rules)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := report.Summary(n.t.Output()); err != nil {
+		n.t.Error(err)
+	}
+	for _, finding := range report.Findings {
+		n.t.Errorf("%s does not hold, %d times: %s", finding.Name, finding.Violations, finding.Says)
+	}
+	return report
 }
 
 const (
