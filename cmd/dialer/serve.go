@@ -28,6 +28,7 @@ type nodeFlags struct {
 	Senders   int           `help:"Most requests at once per account; default: its limit." placeholder:"N"`
 	Timeout   time.Duration `default:"10s" help:"Total time for one request to the platform."`
 	LostAfter time.Duration `default:"80m" help:"When an attempt without any evidence is lost."`
+	Lease     time.Duration `default:"3s" help:"How long an account is held without a sign of life; another node takes it over then."`
 	Drain     time.Duration `default:"25s" help:"When told to stop: most time for requests in hand to end and be recorded."`
 	LogLevel  slog.Level    `default:"info" help:"debug, info, warn or error."`
 }
@@ -45,6 +46,9 @@ func (f nodeFlags) config(ctx context.Context, a *app, db *postgres.DB) (dialer.
 			return dialer.Config{}, usageError{errors.New("--proxy: not the URL of a proxy, such as http://proxy.example:3128")}
 		}
 	}
+	if f.Lease < 300*time.Millisecond || f.Lease > time.Minute {
+		return dialer.Config{}, usageError{fmt.Errorf("--lease %s: give it from 300ms to 1m", f.Lease)}
+	}
 	// A request begins within 3 s of its intent; then there must be time to write.
 	if least := f.Timeout + 5*time.Second; f.Drain < least {
 		return dialer.Config{}, usageError{fmt.Errorf("--drain %s: requests in hand may take %s: give it %s or more", f.Drain, f.Timeout, least)}
@@ -56,7 +60,7 @@ func (f nodeFlags) config(ctx context.Context, a *app, db *postgres.DB) (dialer.
 	return dialer.Config{
 		DB: db, Log: a.logger(f.LogLevel), Name: name, Version: version(), Secret: a.secret,
 		Proxy: proxy, Senders: f.Senders, RequestTimeout: f.Timeout, LostAfter: f.LostAfter,
-		Drain: f.Drain,
+		LeaseTTL: f.Lease, Drain: f.Drain,
 	}, nil
 }
 

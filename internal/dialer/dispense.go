@@ -15,6 +15,9 @@ import (
 // dispense is the heart: token first, intent second, request third. It returns when
 // ctx is done or the account must not be dialled by this node any more.
 func (h *holder) dispense(ctx context.Context) error {
+	if !sleep(ctx, time.Until(h.begin)) {
+		return nil
+	}
 	for {
 		if !h.waitForWork(ctx) {
 			return nil

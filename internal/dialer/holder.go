@@ -29,7 +29,8 @@ type holder struct {
 	works []*work   // one per open run
 	turn  int       // whose turn it is among works
 
-	seq     int64 // the account's last batch
+	begin   time.Time // no intent is made before
+	seq     int64     // the account's last batch
 	jobs    chan *job
 	results chan campaign.Response
 	free    chan struct{} // holds a token per sender that has nothing to do
@@ -66,8 +67,10 @@ func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Accoun
 	}
 	h.trustFrom(asked)
 	if lease.Term > 1 {
-		// The last holder's last requests may be less than a second old.
+		// The last holder's last requests may be less than a second old. Attempts that were
+		// made meanwhile would only grow old waiting for the guard, so none are.
 		h.guard.Hold(time.Second)
+		h.begin = time.Now().Add(time.Second)
 	}
 	return h, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,9 @@ type NightOptions struct {
 	// zero, seed 1 and a time scale of 50.
 	Simulator simulator.Config
 	Postgres  PostgresOptions
+	// Accounts is how many accounts there are, which share 1000 requests per second;
+	// 0 is one. Each has campaigns of its own: see Campaign.
+	Accounts int
 	// Platform wraps the simulated platform; nil leaves it as it is.
 	Platform func(http.Handler) http.Handler
 }
@@ -43,12 +47,22 @@ type Night struct {
 	// State is the folder in which the nodes remember, as processes of one machine.
 	State string
 
-	t     testing.TB
-	nodes balancer
+	t        testing.TB
+	accounts int
+	nodes    balancer
 }
 
-// The account of a night.
+// suffix tells the accounts of a night apart: the first has none.
+func suffix(account int) string {
+	if account == 0 {
+		return ""
+	}
+	return strconv.Itoa(account + 1)
+}
+
+// The accounts of a night: tests, tests2 and so on, with the keys id, id2 and so on.
 const (
+	nightLimit         = 1000 // of all together
 	nightAccount       = "tests"
 	nightKeyID         = "id"
 	nightKeySecret     = "secret"
@@ -65,9 +79,15 @@ func NewNight(t testing.TB, opts NightOptions) *Night {
 		t.Fatal(err)
 	}
 	config := opts.Simulator
-	config.Accounts = map[string]simulator.Account{nightKeyID: {Name: nightAccount, Secret: nightKeySecret, Limit: 1000}}
+	n.accounts = max(opts.Accounts, 1)
+	config.Accounts = make(map[string]simulator.Account)
+	for i := range n.accounts {
+		config.Accounts[nightKeyID+suffix(i)] = simulator.Account{
+			Name: nightAccount + suffix(i), Secret: nightKeySecret, Limit: nightLimit / n.accounts,
+			PushURL: "http://node.invalid/receipts/" + nightAccount + suffix(i) + "/" + nightReceiptSecret,
+		}
+	}
 	config.Ledger, config.Transport = file, &n.nodes
-	config.PushURL = "http://node.invalid/receipts/" + nightAccount + "/" + nightReceiptSecret
 	if config.TimeScale == 0 {
 		config.TimeScale = 50
 	}
@@ -115,7 +135,11 @@ func (n *Night) StartNode(t testing.TB, opts NodeOptions) *Node {
 }
 
 func (n *Night) env(database string) []string {
-	return []string{"DATABASE_URL=" + database, "TEST_KEY_ID=" + nightKeyID, "TEST_KEY_SECRET=" + nightKeySecret, "TEST_RECEIPT_SECRET=" + nightReceiptSecret}
+	env := []string{"DATABASE_URL=" + database, "TEST_KEY_SECRET=" + nightKeySecret, "TEST_RECEIPT_SECRET=" + nightReceiptSecret}
+	for i := range n.accounts {
+		env = append(env, "TEST_KEY_ID"+suffix(i)+"="+nightKeyID+suffix(i))
+	}
+	return env
 }
 
 // Dialer runs a command of the program as a shell would, past every proxy, and returns
@@ -163,17 +187,17 @@ func (n *Night) Check(rules Rules) Report {
 }
 
 const (
-	nightAccountFile = `account: tests
-endpoint: %s
-access_key_id: ${TEST_KEY_ID}
+	nightAccountFile = `account: tests%[1]s
+endpoint: %[2]s
+access_key_id: ${TEST_KEY_ID%[1]s}
 access_key_secret: ${TEST_KEY_SECRET}
 receipt_secret: ${TEST_RECEIPT_SECRET}
-limit: 1000
+limit: %[3]d
 caller_ids:
   - {number: "057100000000", lines: 60000}
 `
 	nightCampaignFile = `campaign: %s
-account: tests
+account: tests%s
 caller_ids: ["057100000000"]
 call:
   voice_code: "greeting.wav,$name$"
@@ -182,17 +206,25 @@ windows: ["00:00-24:00"]
 `
 )
 
-// Account applies the account's file: its endpoint is that of the night.
+// Account applies the files of the accounts: their endpoint is that of the night.
 func (n *Night) Account() {
 	n.t.Helper()
-	n.Dialer("account", "apply", n.write("account.yaml", fmt.Sprintf(nightAccountFile, n.Endpoint)))
+	for i := range n.accounts {
+		n.Dialer("account", "apply", n.write("account.yaml", fmt.Sprintf(nightAccountFile, suffix(i), n.Endpoint, nightLimit/n.accounts)))
+	}
 }
 
-// Campaign applies a campaign with further lines of its file and imports contacts whose
-// numbers begin at the given one. It is not started.
+// Campaign applies a campaign of the first account with further lines of its file and
+// imports contacts whose numbers begin at the given one. It is not started.
 func (n *Night) Campaign(name string, first, contacts int, lines ...string) {
 	n.t.Helper()
-	n.Dialer("campaign", "apply", n.write("campaign.yaml", fmt.Sprintf(nightCampaignFile, name)+strings.Join(append(lines, ""), "\n")))
+	n.CampaignOf(0, name, first, contacts, lines...)
+}
+
+// CampaignOf is Campaign for one of several accounts, counted from 0.
+func (n *Night) CampaignOf(account int, name string, first, contacts int, lines ...string) {
+	n.t.Helper()
+	n.Dialer("campaign", "apply", n.write("campaign.yaml", fmt.Sprintf(nightCampaignFile, name, suffix(account))+strings.Join(append(lines, ""), "\n")))
 	var file strings.Builder
 	file.WriteString("手机号,姓名\n")
 	for i := range contacts {
