@@ -169,7 +169,7 @@ func (h *holder) sweep(ctx context.Context) {
 		now := time.Now()
 		to := now.Add(-h.LostAfter)
 		if lost, err := h.DB.Lose(ctx, h.account.id, h.node, from, to, now); err != nil {
-			h.log.Warn("sweep", "err", err)
+			h.sweepFailed(ctx, err)
 		} else {
 			from = to
 			if len(lost) > 0 {
@@ -178,7 +178,7 @@ func (h *holder) sweep(ctx context.Context) {
 			}
 		}
 		if n, err := h.DB.Contradict(ctx, h.account.id, looked, now); err != nil {
-			h.log.Warn("sweep", "err", err)
+			h.sweepFailed(ctx, err)
 		} else {
 			looked = now.Add(-time.Minute)
 			if n > 0 {
@@ -186,9 +186,15 @@ func (h *holder) sweep(ctx context.Context) {
 			}
 		}
 		if err := h.DB.Compact(ctx, h.account.id); err != nil {
-			h.log.Warn("sweep", "err", err)
+			h.sweepFailed(ctx, err)
 		}
 	})
+}
+
+func (h *holder) sweepFailed(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		h.log.Warn("sweep", "err", err)
+	}
 }
 
 // sweepEvery keeps the delay of settling small beside the deadline itself.
