@@ -1,0 +1,171 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// commitProxy is a proxy to a server with a table of numbers.
+func commitProxy(t *testing.T) (*CommitProxy, table) {
+	t.Helper()
+	pg := StartPostgres(t, PostgresOptions{})
+	return NewCommitProxy(t, "unix", pg.Socket(), 1), newTable(t, pg.URL())
+}
+
+// broken tells whether a statement failed because its connection broke. pgx has several
+// errors for that.
+func broken(conn *pgx.Conn, err error) bool { return err != nil && conn.IsClosed() }
+
+// However a transaction is written, its reply is lost after it is committed.
+func TestCommitIsDoneAndItsReplyLost(t *testing.T) {
+	p, tab := commitProxy(t)
+	for want, test := range []struct {
+		name   string
+		commit func(context.Context, *pgx.Conn) error
+	}{
+		{"a statement", func(ctx context.Context, conn *pgx.Conn) error {
+			_, err := conn.Exec(ctx, `INSERT INTO number VALUES ($1)`, 1)
+			return err
+		}},
+		{"a statement prepared before", func(ctx context.Context, conn *pgx.Conn) error {
+			if _, err := conn.Prepare(ctx, "mine", `INSERT INTO number VALUES ($1)`); err != nil {
+				return errors.New("prepare: " + err.Error())
+			}
+			_, err := conn.Exec(ctx, "mine", 2)
+			return err
+		}},
+		{"a simple query", func(ctx context.Context, conn *pgx.Conn) error {
+			_, err := conn.Exec(ctx, `INSERT INTO number VALUES (3)`, pgx.QueryExecModeSimpleProtocol)
+			return err
+		}},
+		{"a SELECT that writes", func(ctx context.Context, conn *pgx.Conn) error {
+			rows, _ := conn.Query(ctx, `WITH made AS (INSERT INTO number VALUES ($1) RETURNING n) SELECT n FROM made`, 4)
+			_, err := pgx.CollectRows(rows, pgx.RowTo[int])
+			return err
+		}},
+		{"COPY", func(ctx context.Context, conn *pgx.Conn) error {
+			_, err := conn.CopyFrom(ctx, pgx.Identifier{"number"}, []string{"n"}, pgx.CopyFromRows([][]any{{5}}))
+			return err
+		}},
+		{"a transaction", func(ctx context.Context, conn *pgx.Conn) error {
+			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, `INSERT INTO number VALUES ($1)`, 6)
+				if err != nil {
+					return errors.New("before the commit: " + err.Error())
+				}
+				return nil
+			})
+		}},
+		{"a batch", func(ctx context.Context, conn *pgx.Conn) error {
+			var b pgx.Batch
+			b.Queue(`SELECT 1`)
+			b.Queue(`INSERT INTO number VALUES ($1)`, 7)
+			return conn.SendBatch(ctx, &b).Close()
+		}},
+	} {
+		loss := &Loss{Share: 1, Match: Holding("number")}
+		p.Lose(loss)
+		conn := connect(t, p.URL())
+		if err := test.commit(t.Context(), conn); !broken(conn, err) {
+			t.Errorf("%s: got %v, want a broken connection", test.name, err)
+		}
+		if got := tab.count(t, tab.url); got != want+1 {
+			t.Errorf("%s: %d rows are committed, want %d", test.name, got, want+1)
+		}
+		if seen, lost := p.Lost(loss); seen != 1 || lost != 1 {
+			t.Errorf("%s: %d of %d lost, want 1 of 1", test.name, lost, seen)
+		}
+	}
+}
+
+// What is not a commit passes: reads, errors, rollbacks, and what no Loss matches.
+func TestCommitProxyLosesNothingElse(t *testing.T) {
+	p, tab := commitProxy(t)
+	loss := &Loss{Share: 1, Match: Holding("number")}
+	p.Lose(loss)
+	conn := connect(t, p.URL())
+	for range 3 {
+		var n int
+		must(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM number WHERE n > $1`, 0).Scan(&n))
+		if _, err := conn.Exec(t.Context(), `INSERT INTO number VALUES (1/$1)`, 0); err == nil || broken(conn, err) {
+			t.Fatalf("an INSERT that fails: %v", err)
+		}
+		tx, err := conn.Begin(t.Context())
+		must(t, err)
+		_, err = tx.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, 1)
+		must(t, err)
+		must(t, tx.Rollback(t.Context()))
+		_, err = conn.Exec(t.Context(), `CREATE TEMPORARY TABLE IF NOT EXISTS other (n int)`)
+		must(t, err)
+		// More than a buffer holds, on the way there and back.
+		rows, _ := conn.Query(t.Context(), `SELECT $1 || n FROM generate_series(1, 20) n`, strings.Repeat("x", 100_000))
+		if all, err := pgx.CollectRows(rows, func(pgx.CollectableRow) (struct{}, error) { return struct{}{}, nil }); err != nil || len(all) != 20 {
+			t.Fatalf("%d rows, %v", len(all), err)
+		}
+	}
+	// A transaction that failed ends in ROLLBACK, whatever was asked for.
+	err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), `INSERT INTO number VALUES (1/$1)`, 0)
+		if err == nil {
+			t.Error("1/0 was stored")
+		}
+		return nil
+	})
+	if err == nil || broken(conn, err) {
+		t.Errorf("a failed transaction ended with %v", err)
+	}
+	if seen, _ := p.Lost(loss); seen != 0 || p.Stats().Cut != 0 || tab.count(t, tab.url) != 0 {
+		t.Errorf("%d commits seen, %d connections cut, want none", seen, p.Stats().Cut)
+	}
+}
+
+// A share is lost, and not more than the most; the seed decides which.
+func TestCommitShare(t *testing.T) {
+	p, tab := commitProxy(t)
+	loss := &Loss{Share: 0.2, Most: 15, Match: Holding("INTO number")}
+	p.Lose(loss)
+	conn := connect(t, p.URL())
+	failed := 0
+	for n := range 200 {
+		_, err := conn.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, n)
+		if err != nil {
+			failed++
+			conn = connect(t, p.URL())
+		}
+	}
+	seen, lost := p.Lost(loss)
+	if seen != 200 || lost != failed || lost != 15 {
+		t.Errorf("%d lost of %d, %d errors; want 15 of 200", lost, seen, failed)
+	}
+	if got := tab.count(t, tab.url); got != 200 {
+		t.Errorf("%d rows, want all 200", got)
+	}
+}
+
+// A connection that breaks while the server commits leaves everything open: here the
+// server waits for another transaction, and commits after the client was told that it is gone.
+func TestConnectionBreaksDuringCommit(t *testing.T) {
+	p, tab := commitProxy(t)
+	other := connect(t, tab.url)
+	first, err := other.Begin(t.Context())
+	must(t, err)
+	_, err = first.Exec(t.Context(), `INSERT INTO number VALUES (1)`)
+	must(t, err)
+
+	loss := &Loss{Share: 1, When: DuringCommit, Match: Holding("INTO number")}
+	p.Lose(loss)
+	conn := connect(t, p.URL())
+	if _, err := conn.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, 1); !broken(conn, err) {
+		t.Errorf("got %v, want a broken connection", err)
+	}
+	must(t, first.Rollback(t.Context()))
+	Eventually(t, 10*time.Second, "the server commits all the same", func() (bool, string) { return tab.count(t, tab.url) == 1, "" })
+	if seen, lost := p.Lost(loss); seen != 1 || lost != 1 {
+		t.Errorf("%d of %d lost", lost, seen)
+	}
+}
