@@ -322,3 +322,13 @@ func (p Phone) MarshalJSON() ([]byte, error) { return json.Marshal(p.Masked()) }
 
 // MarshalText writes the masked number.
 func (p Phone) MarshalText() ([]byte, error) { return []byte(p.Masked()), nil }
+
+// MaskNumbers returns a text of the platform with everything in it that may be a phone
+// number masked: seven digits in a row or more.
+func MaskNumbers(text string) string {
+	return longNumber.ReplaceAllStringFunc(text, func(digits string) string {
+		return digits[:min(3, len(digits)-6)] + "****" + digits[len(digits)-4:]
+	})
+}
+
+var longNumber = regexp.MustCompile(`[0-9]{7,}`)

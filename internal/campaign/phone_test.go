@@ -279,3 +279,19 @@ func BenchmarkParsePhone(b *testing.B) {
 		})
 	}
 }
+
+func TestMaskNumbers(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                    "",
+		"系统错误":                "系统错误",
+		"被叫号码13800138000呼叫失败": "被叫号码138****8000呼叫失败",
+		"+8613800138000":      "+861****8000",
+		"057188888888 and 1":  "057****8888 and 1",
+		"1234567":             "1****4567",
+		"123456 200002":       "123456 200002",
+	} {
+		if got := MaskNumbers(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}

@@ -92,7 +92,7 @@ func receiptOf(id campaign.AttemptID, callID string, d *smartcall.CallDetail) ca
 	return campaign.Receipt{
 		Attempt: id, CallID: callID, Key: [16]byte(sum[:16]), Kind: "query", Final: true,
 		Outcome:    campaign.OutcomeOf(campaign.Report{StatusCode: d.State, Duration: d.Duration, AnsweredAt: answeredAt}),
-		StatusCode: d.State, StatusMsg: d.StateDesc, Hangup: d.HangupDirection,
+		StatusCode: d.State, StatusMsg: campaign.MaskNumbers(d.StateDesc), Hangup: d.HangupDirection,
 		TalkSeconds: d.Duration, RangAt: d.BRingTime, AnsweredAt: answeredAt, EndedAt: endedAt, Raw: d.Raw,
 	}
 }

@@ -117,15 +117,17 @@ func New(c Config) *Dialer {
 // time of Drain. It returns an error for a fault that working on would make worse, and
 // if results could not be written. A database that is away for a while is neither.
 func (d *Dialer) Run(ctx context.Context) error {
-	node, err := d.DB.NewNode(ctx, d.Name, d.Version, time.Now())
+	err := d.patiently(ctx, "register the node", func() (err error) {
+		d.node, err = d.DB.NewNode(ctx, d.Name, d.Version, time.Now())
+		return err
+	})
 	if err != nil && ctx.Err() != nil {
 		return nil // it was told to stop before it had begun
 	}
 	if err != nil {
 		return err
 	}
-	d.node = node
-	d.Log = d.Log.With("node", node)
+	d.Log = d.Log.With("node", d.node)
 	var slot *state
 	if d.State != "" {
 		if slot, err = openState(d.State, d.DB.InstanceID()); err != nil {
@@ -166,7 +168,8 @@ func (d *Dialer) Run(ctx context.Context) error {
 // hand any more.
 func (d *Dialer) work(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	if err := d.refresh(ctx, g); err != nil && ctx.Err() == nil {
+	err := d.patiently(ctx, "read the accounts", func() error { return d.refresh(ctx, g) })
+	if err != nil && ctx.Err() == nil {
 		return err
 	}
 	g.Go(func() error {
@@ -193,6 +196,19 @@ func (d *Dialer) work(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// patiently does something at the beginning that needs the database, and again while the
+// database is away.
+func (d *Dialer) patiently(ctx context.Context, what string, f func() error) error {
+	for {
+		err := f()
+		if err == nil || !postgres.IsTransient(err) || ctx.Err() != nil {
+			return err
+		}
+		d.Log.Warn(what+": trying again", "err", err)
+		sleep(ctx, time.Second)
+	}
 }
 
 func next(s campaign.Schedule, after time.Time) (time.Time, error) { return s.Next(after) }

@@ -117,7 +117,7 @@ func judge(j *job, resp *smartcall.Response, err error, now time.Time) (campaign
 	if !ok {
 		e = &smartcall.Error{Class: smartcall.ClassUnknown, Err: err} // what is not understood is unknown
 	}
-	r.Code, r.Message, r.RequestID, r.SentAt = e.Code, e.Message, e.RequestID, e.SentAt
+	r.Code, r.Message, r.RequestID, r.SentAt = e.Code, campaign.MaskNumbers(e.Message), e.RequestID, e.SentAt
 	reason := "the platform answered " + e.Code
 	if e.Code == "" {
 		reason = e.Error() // our own fault, or no key was to be had
@@ -219,7 +219,7 @@ func receipt(key campaign.OutIDKey, item smartcall.Item) campaign.Receipt {
 	id, _ := key.AttemptID(item.OutID)
 	r := campaign.Receipt{
 		Attempt: id, CallID: item.CallID, Key: item.Key(), Kind: string(item.Kind), Final: item.Final,
-		StatusCode: item.StatusCode, StatusMsg: item.StatusMsg, SmartStatusCode: item.SmartStatusCode, EarlyMediaCode: item.EarlyMediaCode,
+		StatusCode: item.StatusCode, StatusMsg: campaign.MaskNumbers(item.StatusMsg), SmartStatusCode: item.SmartStatusCode, EarlyMediaCode: item.EarlyMediaCode,
 		Hangup: item.HangupDirection, TalkSeconds: item.Duration, RangAt: item.RingTime, AnsweredAt: item.StartTime, EndedAt: item.EndTime,
 		Raw: item.Raw,
 	}

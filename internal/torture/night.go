@@ -50,6 +50,9 @@ type Night struct {
 	t        testing.TB
 	accounts int
 	nodes    balancer
+
+	mu    sync.Mutex
+	pools map[*Postgres]*postgres.DB
 }
 
 // suffix tells the accounts of a night apart: the first has none.
@@ -72,7 +75,7 @@ const (
 // NewNight starts Postgres, brings its schema up to date, and starts the platform.
 func NewNight(t testing.TB, opts NightOptions) *Night {
 	t.Helper()
-	n := &Night{Postgres: StartPostgres(t, opts.Postgres), Ledger: filepath.Join(t.TempDir(), "simulator.jsonl"), State: t.TempDir(), t: t}
+	n := &Night{Postgres: StartPostgres(t, opts.Postgres), Ledger: filepath.Join(t.TempDir(), "simulator.jsonl"), State: t.TempDir(), t: t, pools: make(map[*Postgres]*postgres.DB)}
 	n.Database = n.Postgres.URL()
 	file, err := os.Create(n.Ledger)
 	if err != nil {
@@ -242,14 +245,20 @@ func (n *Night) Prepare(t testing.TB, contacts int, lines ...string) {
 	n.Dialer("campaign", "start", "greeting")
 }
 
-// DB opens the database, past every proxy.
+// DB opens the database, past every proxy. There is one pool for each server.
 func (n *Night) DB() *postgres.DB {
 	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if db := n.pools[n.Postgres]; db != nil {
+		return db
+	}
 	db, err := postgres.Open(n.t.Context(), n.Postgres.URL())
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(db.Close)
+	n.pools[n.Postgres] = db
 	return db
 }
 
