@@ -20,11 +20,12 @@ import (
 // gone on.
 const writeResponses = `
 WITH r AS MATERIALIZED (
-	SELECT attempt_id, class::response_class, counts, sent_at, answered_at, code, message, call_id, request_id, again_at, again_reason::due_reason, again_chance,
+	SELECT DISTINCT ON (attempt_id) attempt_id, class::response_class, counts, sent_at, answered_at, code, message, call_id, request_id, again_at, again_reason::due_reason, again_chance,
 	       (attempt_id >> 41)::int AS campaign_id, ((attempt_id >> 10) & 2147483647)::int AS n
 	  FROM unnest($3::bigint[], $4::text[], $5::boolean[], $6::timestamptz[], $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::text[],
-	              $12::timestamptz[], $13::text[], $14::smallint[])
-	       r (attempt_id, class, counts, sent_at, answered_at, code, message, call_id, request_id, again_at, again_reason, again_chance)
+	              $12::timestamptz[], $13::text[], $14::smallint[]) WITH ORDINALITY
+	       r (attempt_id, class, counts, sent_at, answered_at, code, message, call_id, request_id, again_at, again_reason, again_chance, place)
+	 ORDER BY attempt_id, place
 ), ins AS (
 	INSERT INTO response (account_id, attempt_id, class, counts, sent_at, answered_at, code, message, call_id, request_id)
 	SELECT $1, attempt_id, class, counts, sent_at, answered_at, code, message, call_id, request_id FROM r

@@ -28,7 +28,7 @@ type Settlement struct {
 	OutIDs  []string
 	Verdict string // NotCalled or one of campaign.Outcomes
 	// Redial makes the contacts pending again. Otherwise they are done, whatever the
-	// retry rules say of the outcome.
+	// campaign's rules say of the outcome or of a loss.
 	Redial         bool
 	Reason, Person string
 	Second         string // who looked at it, too; "" if nobody did
@@ -77,7 +77,9 @@ type doubt struct {
 	callID           string
 	accepted, report bool // the platform took the request; it has reported on its call
 	settledBy        string
-	lost, goneOn     bool
+	lost             bool
+	waits            bool // its contact waits for the next attempt: its campaign redials
+	goneOn           bool // its contact has had the next attempt, or is skipped
 }
 
 // Settle writes down what a person says became of attempts in doubt, those in state
@@ -148,7 +150,9 @@ func inDoubt(ctx context.Context, tx pgx.Tx, ids []campaign.AttemptID) (map[stri
 		       EXISTS (SELECT FROM receipt e WHERE e.account_id = a.account_id AND e.attempt_id = a.attempt_id),
 		       coalesce(a.settled_by, ''),
 		       EXISTS (SELECT FROM lost l WHERE l.account_id = a.account_id AND l.attempt_id = a.attempt_id),
-		       gone_on(a.account_id, a.attempt_id)
+		       EXISTS (SELECT FROM due d WHERE d.account_id = a.account_id AND d.campaign_id = a.campaign_id AND d.n = a.contact AND d.try = a.try + 1),
+		       EXISTS (SELECT FROM attempt n WHERE n.account_id = a.account_id AND n.attempt_id = a.attempt_id + 1)
+		       OR EXISTS (SELECT FROM skip s WHERE s.account_id = a.account_id AND s.campaign_id = a.campaign_id AND s.n = a.contact)
 		  FROM unnest($1::bigint[]) i (id)
 		  JOIN campaign c ON c.campaign_id = (i.id >> 41)::int
 		  JOIN campaign_version v USING (campaign_id, version)
@@ -156,7 +160,7 @@ func inDoubt(ctx context.Context, tx pgx.Tx, ids []campaign.AttemptID) (map[stri
 	found := make(map[string]*doubt)
 	var d doubt
 	_, err := pgx.ForEachRow(rows, []any{&d.Attempt, &d.OutID, &d.Campaign, &d.Contact, &d.Phone, &d.Was, &d.account, &d.chance, &d.most, &d.cancelled,
-		&d.callID, &d.accepted, &d.report, &d.settledBy, &d.lost, &d.goneOn}, func() error {
+		&d.callID, &d.accepted, &d.report, &d.settledBy, &d.lost, &d.waits, &d.goneOn}, func() error {
 		found[d.OutID] = new(d)
 		return nil
 	})
@@ -215,11 +219,15 @@ func writeSettlements(ctx context.Context, tx pgx.Tx, s Settlement, doubts []*do
 			switch {
 			case !d.lost:
 				w.count(d.Attempt.Campaign(), closed, 1)
-			case !d.goneOn:
+			case !d.waits && !d.goneOn:
 				w.count(d.Attempt.Campaign(), unknown, -1)
 			}
-			if s.Redial {
+			switch {
+			case s.Redial:
 				dues = append(dues, []any{int32(d.Attempt.Campaign()), d.Attempt.Contact(), int16(d.Attempt.Try() + 1), int16(d.nextChance(s))})
+			case d.waits:
+				b.Queue(`DELETE FROM due WHERE account_id = $1 AND campaign_id = $2 AND n = $3 AND try = $4`,
+					account, d.Attempt.Campaign(), d.Attempt.Contact(), d.Attempt.Try()+1)
 			}
 		}
 		b.Queue(`
@@ -235,7 +243,8 @@ func writeSettlements(ctx context.Context, tx pgx.Tx, s Settlement, doubts []*do
 		if len(dues) > 0 {
 			b.Queue(`
 				INSERT INTO due (account_id, due_at, reason, campaign_id, n, try, chance)
-				SELECT $1, $2, 'settled', d.* FROM unnest($3::int[], $4::int[], $5::smallint[], $6::smallint[]) d`,
+				SELECT $1, $2, 'settled', d.* FROM unnest($3::int[], $4::int[], $5::smallint[], $6::smallint[]) d
+				ON CONFLICT (account_id, campaign_id, n) DO UPDATE SET due_at = excluded.due_at, reason = excluded.reason, try = excluded.try, chance = excluded.chance`,
 				append([]any{account, at}, columns(dues)...)...)
 		}
 		queueCounts(b, account, 0, w.counts)
