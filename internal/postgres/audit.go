@@ -30,7 +30,6 @@ type AuditedCampaign struct {
 	Incidents map[string]int64 `json:"incidents"` // by kind
 	Runs      []AuditedRun     `json:"runs"`
 	id        campaign.ID
-	account   campaign.AccountID
 }
 
 // AuditedRun is one run of a campaign.
@@ -101,8 +100,7 @@ type auditor struct {
 	audit    *Audit
 	byID     map[campaign.ID]*AuditedCampaign
 	accounts []int32
-	names    map[int32]string // of accounts
-	from, to int64            // attempts of these campaigns
+	from, to int64 // attempts of these campaigns
 }
 
 // Audit looks at one campaign, or at all of them if id is 0, as they are in one moment,
@@ -113,7 +111,7 @@ func (db *DB) Audit(ctx context.Context, id campaign.ID, doubts int) (*Audit, er
 		if _, err := tx.Exec(ctx, auditSettings, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}
-		w := &auditor{tx: tx, key: db.key, audit: new(Audit), byID: make(map[campaign.ID]*AuditedCampaign), names: make(map[int32]string), to: 1<<63 - 1}
+		w := &auditor{tx: tx, key: db.key, audit: new(Audit), byID: make(map[campaign.ID]*AuditedCampaign), to: 1<<63 - 1}
 		if id != 0 {
 			w.from, w.to = int64(id)<<41, int64(id+1)<<41-1
 		}
@@ -155,14 +153,14 @@ func (w *auditor) campaigns(ctx context.Context, id campaign.ID) error {
 	}
 	rows, _ := w.tx.Query(ctx, `
 		SELECT r.account, r.campaign, r.state::text, r.reason, r.imported, r.rejects, r.duplicates, r.pending, r.open, r.done, r.suppressed, r.cancelled, r.expired, r.unknown,
-		       r.attempts, r.accepted, r.throttled, r.refused, r.unsent, r.doubtful, r.answered, r.campaign_id, r.account_id
+		       r.attempts, r.accepted, r.throttled, r.refused, r.unsent, r.doubtful, r.answered, r.campaign_id
 		  FROM report.campaign r
 		 WHERE $1 IN (0, r.campaign_id)
 		 ORDER BY r.campaign`, id)
 	var c AuditedCampaign
 	p := &c.Progress
 	_, err := pgx.ForEachRow(rows, []any{&p.Account, &p.Campaign, &p.State, &p.Reason, &p.Imported, &p.Rejects, &p.Duplicates, &p.Pending, &p.Open, &p.Done, &p.Suppressed,
-		&p.Cancelled, &p.Expired, &p.Unknown, &p.Attempts, &p.Accepted, &p.Throttled, &p.Refused, &p.Unsent, &p.Doubtful, &p.Answered, &c.id, &c.account}, func() error {
+		&p.Cancelled, &p.Expired, &p.Unknown, &p.Attempts, &p.Accepted, &p.Throttled, &p.Refused, &p.Unsent, &p.Doubtful, &p.Answered, &c.id}, func() error {
 		w.audit.Campaigns = append(w.audit.Campaigns, c)
 		return nil
 	})
@@ -170,14 +168,13 @@ func (w *auditor) campaigns(ctx context.Context, id campaign.ID) error {
 		c := &w.audit.Campaigns[i]
 		c.Incidents = make(map[string]int64)
 		w.byID[c.id] = c
-		if _, known := w.names[int32(c.account)]; !known {
-			w.names[int32(c.account)] = c.Account
-			w.accounts = append(w.accounts, int32(c.account))
-		}
-		if sum := c.Pending + c.Open + c.Done + c.Suppressed + c.Cancelled + c.Expired + c.Unknown; sum != c.Imported {
-			w.found("conservation", c.id, c.Imported-sum, 0, "%d contacts were imported, and the states add up to %d", c.Imported, sum)
-		}
 	}
+	if err != nil {
+		return err
+	}
+	// Of one campaign its own; of all also those that should have nothing.
+	rows, _ = w.tx.Query(ctx, `SELECT account_id FROM account WHERE $1 = 0 OR account_id = (SELECT account_id FROM campaign WHERE campaign_id = $1)`, id)
+	w.accounts, err = pgx.CollectRows(rows, pgx.RowTo[int32])
 	return err
 }
 

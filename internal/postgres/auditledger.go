@@ -85,7 +85,7 @@ SELECT campaign_id, run, attempt_state, class, outcome, contact_state, problems,
                    CASE WHEN p.phone IS NOT NULL THEN 'suppressed' END,
                    CASE WHEN l.intent_at < r.starts[1] OR l.attempt_id IS NOT NULL AND cardinality(r.starts) = 0
                           OR l.intent_at > r.ends[width_bucket(l.intent_at, r.starts)] THEN 'outside_a_run' END], NULL) AS problems,
-               coalesce(l.attempt_id, l.campaign_id::bigint << 41 | l.n::bigint << 10) AS id
+               coalesce(l.attempt_id, (l.campaign_id::bigint << 41) | (l.n::bigint << 10)) AS id
           FROM line l
           JOIN rule r ON r.campaign_id = l.campaign_id
           LEFT JOIN skip s ON s.account_id = l.account_id AND s.campaign_id = l.campaign_id AND s.n = l.n
@@ -183,6 +183,13 @@ func (w *auditor) ledger(ctx context.Context, _ campaign.ID) error {
 
 // compare holds the running totals against what was counted.
 func (w *auditor) compare(c *AuditedCampaign, k *counted) {
+	var sum int64
+	for _, n := range k.contacts {
+		sum += n
+	}
+	if sum != c.Imported {
+		w.found("conservation", c.id, c.Imported-sum, 0, "%d contacts were imported, and the states add up to %d", c.Imported, sum)
+	}
 	for _, t := range []struct {
 		what         string
 		total, count int64
@@ -213,7 +220,7 @@ func (w *auditor) strays(ctx context.Context, _ campaign.ID) error {
 		   AND NOT EXISTS (SELECT FROM attempt a WHERE a.account_id = x.account_id AND a.attempt_id = x.attempt_id)
 		 GROUP BY 2, 3
 		UNION ALL
-		SELECT 'contacts', kind, campaign_id, count(*), min(campaign_id::bigint << 41 | n::bigint << 10)
+		SELECT 'contacts', kind, campaign_id, count(*), min((campaign_id::bigint << 41) | (n::bigint << 10))
 		  FROM (SELECT 'due' AS kind, account_id, campaign_id, n FROM due
 		        UNION ALL SELECT 'skip', account_id, campaign_id, n FROM skip) x
 		 WHERE account_id = ANY ($1::int[]) AND campaign_id BETWEEN $2 >> 41 AND $3 >> 41
