@@ -49,6 +49,8 @@ type commands struct {
 	Serve    serveCommand    `cmd:"" help:"Be a node: fire schedules, dial, take receipts, until told to stop."`
 	Outcomes outcomesCommand `cmd:"" help:"Show what became of a campaign's calls."`
 	Suppress suppressCommand `cmd:"" help:"Keep numbers from being called."`
+	Audit    auditCommand    `cmd:"" help:"Say whether all adds up: nobody twice, nobody forgotten, within the limit."`
+	Resolve  resolveCommand  `cmd:"" help:"Settle by hand attempts of which nobody knows what became."`
 	Recover  recoverCommand  `cmd:"" help:"Show whether the database has forgotten intents, and settle it after a restore or failover."`
 	SQL      sqlCommand      `cmd:"" name:"sql" help:"Run a query, or psql, on the database."`
 	Simulate simulateCommand `cmd:"" help:"Be a SmartCall on loopback that calls nobody."`

@@ -72,7 +72,11 @@ WITH fence AS MATERIALIZED (
 	                 FROM attempt t
 	                 LEFT JOIN response r ON r.account_id = t.account_id AND r.attempt_id = t.attempt_id
 	                WHERE t.account_id = @account AND t.phone = i.phone AND t.intent_at > @at - interval '30 days'
-	                  AND r.counts IS NOT FALSE) calls) h
+	                  AND r.counts IS NOT FALSE
+	                  -- A person said that no call was made, and no outcome says otherwise.
+	                  AND NOT EXISTS (SELECT FROM settlement s
+	                                   WHERE s.account_id = t.account_id AND s.attempt_id = t.attempt_id AND s.verdict = 'not_called'
+	                                     AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = t.account_id AND o.attempt_id = t.attempt_id))) calls) h
 ), made AS (
 	INSERT INTO attempt (account_id, attempt_id, phone, intent_at, send_by, campaign_id, n, node_id, try, chance, caller_id)
 	SELECT @account, (@campaign::bigint << 41) | (n::bigint << 10) | try, phone, @at, @send_by, @campaign, n, @node, try, chance, @caller_id
@@ -84,7 +88,9 @@ WITH fence AS MATERIALIZED (
 	SELECT @account, @campaign, n, 'suppressed', @at FROM judged WHERE suppressed
 ), held AS (
 	INSERT INTO due (account_id, campaign_id, n, try, chance, due_at, reason)
-	SELECT @account, @campaign, n, try, chance, held_until, CASE WHEN is_open THEN 'open' ELSE 'cap' END::due_reason
+	SELECT @account, @campaign, n, try, chance, held_until,
+	       -- These two let the contact wait although its last attempt has no end of its own.
+	       CASE WHEN reason IN ('lost', 'settled') THEN reason::text WHEN is_open THEN 'open' ELSE 'cap' END::due_reason
 	  FROM judged
 	 WHERE NOT suppressed AND held_until IS NOT NULL
 ), moved AS (
@@ -275,7 +281,8 @@ func (db *DB) OpenLines(ctx context.Context, account campaign.AccountID, since t
 		 WHERE a.account_id = $1 AND a.intent_at > $2
 		   AND (r.class IS NULL OR r.class IN ('accepted', 'unknown'))
 		   AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = a.account_id AND o.attempt_id = a.attempt_id)
-		   AND NOT EXISTS (SELECT FROM lost l WHERE l.account_id = a.account_id AND l.attempt_id = a.attempt_id)`, account, since)
+		   AND NOT EXISTS (SELECT FROM lost l WHERE l.account_id = a.account_id AND l.attempt_id = a.attempt_id)
+		   AND NOT EXISTS (SELECT FROM settlement s WHERE s.account_id = a.account_id AND s.attempt_id = a.attempt_id)`, account, since)
 	open := make(map[campaign.AttemptID]string)
 	var id campaign.AttemptID
 	var caller string
@@ -289,12 +296,14 @@ func (db *DB) OpenLines(ctx context.Context, account campaign.AccountID, since t
 	return open, nil
 }
 
-// Settled returns those of the attempts that have an outcome or are lost.
+// Settled returns those of the attempts that have an outcome, are lost, or were
+// settled by a person.
 func (db *DB) Settled(ctx context.Context, account campaign.AccountID, attempts []campaign.AttemptID) ([]campaign.AttemptID, error) {
 	rows, _ := db.pool.Query(ctx, `
 		SELECT id FROM unnest($2::bigint[]) id
 		 WHERE EXISTS (SELECT FROM outcome o WHERE o.account_id = $1 AND o.attempt_id = id)
-		    OR EXISTS (SELECT FROM lost l WHERE l.account_id = $1 AND l.attempt_id = id)`, account, ints(attempts))
+		    OR EXISTS (SELECT FROM lost l WHERE l.account_id = $1 AND l.attempt_id = id)
+		    OR EXISTS (SELECT FROM settlement s WHERE s.account_id = $1 AND s.attempt_id = id)`, account, ints(attempts))
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[campaign.AttemptID])
 	if err != nil {
 		return nil, fmt.Errorf("settled attempts of account %d: %w", account, err)

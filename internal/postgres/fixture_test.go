@@ -16,7 +16,7 @@ import (
 // world is a database with one account that one node holds. Its methods go through
 // those of postgres.DB, so that every test also walks the paths before its own.
 type world struct {
-	*testing.T
+	testing.TB
 	db      *postgres.DB
 	account campaign.AccountID
 	lease   campaign.Lease
@@ -54,9 +54,9 @@ func redialLost(c *campaign.Campaign) {
 	c.Lost = campaign.LostRedial
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{T: t, db: postgrestest.New(t), now: time.Now().Truncate(time.Microsecond)}
+	w := &world{TB: t, db: postgrestest.New(t), now: time.Now().Truncate(time.Microsecond)}
 	var err error
 	w.account, err = w.db.ApplyAccount(t.Context(), accountFile("acme"), w.now)
 	w.must(err)
@@ -70,6 +70,12 @@ func (w *world) must(err error) {
 	if err != nil {
 		w.Fatal(err)
 	}
+}
+
+func (w *world) exec(statement string, args ...any) {
+	w.Helper()
+	_, err := w.db.Pool().Exec(w.Context(), statement, args...)
+	w.must(err)
 }
 
 func (w *world) node() campaign.NodeID {

@@ -49,6 +49,9 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		// for the values at hand it sometimes becomes a quadratic loop or a scan.
 		"plan_cache_mode": "force_generic_plan",
 		"jit":             "off",
+		// A node that is suspended in the middle of a transaction must not keep the
+		// others from the campaign it has locked.
+		"idle_in_transaction_session_timeout": "10s",
 	} {
 		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
 			cfg.ConnConfig.RuntimeParams[name] = value
@@ -139,7 +142,7 @@ func (db *DB) Pool() *pgxpool.Pool { return db.pool }
 func IsTransient(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
-		case "40001", "40P01", "25006", "55P03": // serialization, deadlock, read-only, lock timeout
+		case "40001", "40P01", "25006", "25P03", "55P03": // serialization, deadlock, read-only, idle for too long, lock timeout
 			return true
 		}
 		switch pg.Code[:2] {

@@ -112,13 +112,21 @@ func (db *DB) ApplyAnswer(ctx context.Context, account campaign.AccountID, node 
 
 // known is what the ledger holds of an attempt that a receipt names.
 type known struct {
-	chance    int
-	class     string
-	callID    string
-	outcome   string
-	ended     string // the CallId of the outcome
-	wasLost   bool
-	redialled bool
+	chance   int
+	class    string
+	callID   string
+	outcome  string
+	ended    string // the CallId of the outcome
+	byPerson bool   // the outcome is what a person said
+	verdict  string // of a person; "" if nobody settled it
+	person   string
+	wasLost  bool
+	goneOn   bool // its contact waits for the next attempt, has had it, or is skipped
+}
+
+// refused tells whether the response was a definite no.
+func (k *known) refused() bool {
+	return k.class == "throttled" || k.class == "refused" || k.class == "unsent"
 }
 
 func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, node campaign.NodeID, receipts []campaign.Receipt, source string, at time.Time) ([]campaign.AttemptID, error) {
@@ -128,23 +136,21 @@ func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, n
 	if err := findByCallID(ctx, tx, account, receipts); err != nil {
 		return nil, err
 	}
-	// Two nodes that apply receipts of one campaign must see each other's outcomes. The
-	// locks are taken in one order, so that nodes cannot wait for each other in a circle.
-	ids := make([]int64, 0, len(receipts))
+	// Two nodes that apply receipts of one campaign must see each other's outcomes.
+	ids := make([]campaign.AttemptID, 0, len(receipts))
 	for _, r := range receipts {
 		if r.Attempt != 0 {
-			ids = append(ids, int64(r.Attempt))
+			ids = append(ids, r.Attempt)
 		}
 	}
-	if _, err := tx.Exec(ctx, `
-		SELECT pg_advisory_xact_lock(id) FROM (SELECT DISTINCT id FROM unnest($1::bigint[]) id ORDER BY id) i`, campaignsOf(receipts)); err != nil {
+	if _, err := tx.Exec(ctx, lockCampaigns, campaignsOf(ids)); err != nil {
 		return nil, err
 	}
 	ledger, err := lookUp(ctx, tx, account, ids)
 	if err != nil {
 		return nil, err
 	}
-	policies, err := policiesOf(ctx, tx, receipts)
+	policies, err := policiesOf(ctx, tx, campaignsOf(ids))
 	if err != nil {
 		return nil, err
 	}
@@ -162,15 +168,18 @@ func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, n
 		}
 		if k.callID != "" && r.CallID != "" && r.CallID != k.callID {
 			w.incident(r.Attempt, "two_calls", fmt.Sprintf("response with CallId %s, receipt with CallId %s", k.callID, r.CallID))
-		} else if k.class == "throttled" || k.class == "refused" || k.class == "unsent" {
+		} else if k.refused() {
 			w.incident(r.Attempt, "refused_call", fmt.Sprintf("the request was %s, and yet there is a receipt with CallId %s", k.class, r.CallID))
+		} else if k.verdict == NotCalled {
+			w.incident(r.Attempt, "settled_call", fmt.Sprintf("%s settled it as not called, and yet there is a receipt with CallId %s", k.person, r.CallID))
 		}
 		w.keep(r)
 		if !r.Final {
 			continue
 		}
 		if k.outcome != "" {
-			if r.CallID != k.ended {
+			// A person may not have known the CallId.
+			if r.CallID != k.ended && !k.byPerson {
 				w.incident(r.Attempt, "two_calls", fmt.Sprintf("outcome with CallId %s, receipt with CallId %s", k.ended, r.CallID))
 			} else if string(r.Outcome) != k.outcome {
 				w.incident(r.Attempt, "two_outcomes", fmt.Sprintf("outcome %s, receipt says %s", k.outcome, r.Outcome))
@@ -179,17 +188,15 @@ func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, n
 		}
 		k.outcome, k.ended = string(r.Outcome), r.CallID
 		w.end(r, source)
-		if k.class == "throttled" || k.class == "refused" || k.class == "unsent" {
-			w.count(r.Attempt.Campaign(), "contradiction:receipt")
-		}
 		switch {
-		case k.redialled:
-			w.count(r.Attempt.Campaign(), "lost:redialled:receipt")
-		case k.wasLost:
-			w.count(r.Attempt.Campaign(), "lost:settled:receipt")
+		case k.refused() || k.verdict != "": // it was over
+		case !k.wasLost:
+			w.count(r.Attempt.Campaign(), closed, 1)
+		case !k.goneOn:
+			w.count(r.Attempt.Campaign(), unknown, -1)
 		}
-		// The platform refused the contact of a contradiction's attempt before: a person decides.
-		if p, ok := policies[r.Attempt.Campaign()]; ok && !k.redialled && (k.class == "" || k.class == "accepted" || k.class == "unknown") {
+		// What contradicts a definite no or a person is for a person to decide.
+		if p, ok := policies[r.Attempt.Campaign()]; ok && !k.goneOn && !k.refused() && k.verdict == "" {
 			w.again(r, k.chance, p, at)
 		}
 	}
@@ -223,11 +230,11 @@ func findByCallID(ctx context.Context, tx pgx.Tx, account campaign.AccountID, re
 	return nil
 }
 
-func campaignsOf(receipts []campaign.Receipt) []int64 {
+func campaignsOf(attempts []campaign.AttemptID) []int64 {
 	seen := make(map[campaign.ID]bool)
 	var ids []int64
-	for _, r := range receipts {
-		if c := r.Attempt.Campaign(); r.Attempt != 0 && !seen[c] {
+	for _, id := range attempts {
+		if c := id.Campaign(); !seen[c] {
 			seen[c] = true
 			ids = append(ids, int64(c))
 		}
@@ -235,22 +242,21 @@ func campaignsOf(receipts []campaign.Receipt) []int64 {
 	return ids
 }
 
-func lookUp(ctx context.Context, tx pgx.Tx, account campaign.AccountID, ids []int64) (map[campaign.AttemptID]*known, error) {
+func lookUp(ctx context.Context, tx pgx.Tx, account campaign.AccountID, ids []campaign.AttemptID) (map[campaign.AttemptID]*known, error) {
 	rows, _ := tx.Query(ctx, `
 		SELECT a.attempt_id, a.chance, coalesce(r.class::text, ''), coalesce(r.call_id, ''), coalesce(o.outcome::text, ''), coalesce(o.call_id, ''),
-		       l.attempt_id IS NOT NULL,
-		       l.attempt_id IS NOT NULL AND (
-		           EXISTS (SELECT FROM attempt n WHERE n.account_id = $1 AND n.attempt_id = a.attempt_id + 1)
-		           OR EXISTS (SELECT FROM due d WHERE d.account_id = $1 AND d.campaign_id = a.campaign_id AND d.n = a.n))
+		       coalesce(o.source = 'person', false), coalesce(s.verdict::text, ''), coalesce(s.person, ''), l.attempt_id IS NOT NULL,
+		       CASE WHEN l.attempt_id IS NOT NULL THEN gone_on($1, a.attempt_id) ELSE false END
 		  FROM (SELECT DISTINCT id FROM unnest($2::bigint[]) id) i
 		  JOIN attempt a ON a.account_id = $1 AND a.attempt_id = i.id
-		  LEFT JOIN response r ON r.account_id = $1 AND r.attempt_id = i.id
-		  LEFT JOIN outcome  o ON o.account_id = $1 AND o.attempt_id = i.id
-		  LEFT JOIN lost     l ON l.account_id = $1 AND l.attempt_id = i.id`, account, ids)
+		  LEFT JOIN response   r ON r.account_id = $1 AND r.attempt_id = i.id
+		  LEFT JOIN outcome    o ON o.account_id = $1 AND o.attempt_id = i.id
+		  LEFT JOIN settlement s ON s.account_id = $1 AND s.attempt_id = i.id
+		  LEFT JOIN lost       l ON l.account_id = $1 AND l.attempt_id = i.id`, account, ints(ids))
 	ledger := make(map[campaign.AttemptID]*known)
 	var id campaign.AttemptID
 	var k known
-	_, err := pgx.ForEachRow(rows, []any{&id, &k.chance, &k.class, &k.callID, &k.outcome, &k.ended, &k.wasLost, &k.redialled}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &k.chance, &k.class, &k.callID, &k.outcome, &k.ended, &k.byPerson, &k.verdict, &k.person, &k.wasLost, &k.goneOn}, func() error {
 		ledger[id] = new(k)
 		return nil
 	})
@@ -263,12 +269,12 @@ type policy struct {
 	active bool
 }
 
-func policiesOf(ctx context.Context, tx pgx.Tx, receipts []campaign.Receipt) (map[campaign.ID]policy, error) {
+func policiesOf(ctx context.Context, tx pgx.Tx, campaigns []int64) (map[campaign.ID]policy, error) {
 	rows, _ := tx.Query(ctx, `
 		SELECT c.campaign_id, v.spec, c.state <> 'cancelled'
 		  FROM campaign c
 		  JOIN campaign_version v USING (campaign_id, version)
-		 WHERE c.campaign_id = ANY ($1::int[])`, campaignsOf(receipts))
+		 WHERE c.campaign_id = ANY ($1::int[])`, campaigns)
 	policies := make(map[campaign.ID]policy)
 	var id campaign.ID
 	var spec []byte

@@ -29,11 +29,19 @@ type countKey struct {
 	label    string
 }
 
-func (w *receiptRows) count(c campaign.ID, label string) {
+// Labels of running totals: attempts that are over, and contacts that wait for a
+// person. Everybody counts these by what the ledger said before, in a transaction that
+// locked the campaign: see lockCampaigns.
+const (
+	closed  = "closed"
+	unknown = "unknown"
+)
+
+func (w *receiptRows) count(c campaign.ID, label string, n int64) {
 	if w.counts == nil {
 		w.counts = make(map[countKey]int64)
 	}
-	w.counts[countKey{c, label}]++
+	w.counts[countKey{c, label}] += n
 }
 
 func (w *receiptRows) strange(r campaign.Receipt, why string) {
@@ -62,7 +70,7 @@ func (w *receiptRows) end(r campaign.Receipt, source string) {
 	w.attempts = append(w.attempts, r.Attempt)
 	w.outcomes = append(w.outcomes, []any{int64(r.Attempt), string(r.Outcome), text(r.CallID), text(r.StatusCode), text(r.StatusMsg), text(r.SmartStatusCode),
 		text(r.EarlyMediaCode), text(r.Hangup), int32(max(r.TalkSeconds, 0)), null(r.RangAt), null(r.AnsweredAt), null(r.EndedAt), source})
-	w.count(r.Attempt.Campaign(), "outcome:"+string(r.Outcome))
+	w.count(r.Attempt.Campaign(), "outcome:"+string(r.Outcome), 1)
 }
 
 // again makes the contact pending again if its campaign's rules say so. The delay
@@ -118,8 +126,8 @@ func (w *receiptRows) write(ctx context.Context, tx pgx.Tx, account campaign.Acc
 	return nil
 }
 
-// queueCounts adds to the running totals of a node. Only one goroutine of the node
-// may count a label of a campaign at a time.
+// queueCounts adds to the running totals of a node, in a transaction that locked the
+// campaigns: nobody else counts a label of theirs for this node at the same time.
 func queueCounts(b *pgx.Batch, account campaign.AccountID, node campaign.NodeID, counts map[countKey]int64) {
 	if len(counts) == 0 {
 		return

@@ -18,20 +18,37 @@ func (db *DB) Lose(ctx context.Context, account campaign.AccountID, node campaig
 	var ids []campaign.AttemptID
 	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		ids = nil
+		// First who it may be, to know the campaigns; then, with those locked, who it is.
 		rows, _ := tx.Query(ctx, `
-			INSERT INTO lost (account_id, attempt_id, at, note)
-			SELECT a.account_id, a.attempt_id, $4,
-			       CASE WHEN r.class IS NULL THEN 'the node that made it recorded nothing: it may not have been sent'
-			            WHEN r.class = 'unknown' THEN 'no understood answer, and no receipt'
-			            ELSE 'accepted, and no receipt' END
+			SELECT a.attempt_id
 			  FROM attempt a
 			  LEFT JOIN response r ON r.account_id = a.account_id AND r.attempt_id = a.attempt_id
 			 WHERE a.account_id = $1 AND a.intent_at > $2 AND a.intent_at <= $3
 			   AND (r.class IS NULL OR r.class IN ('accepted', 'unknown'))
 			   AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = a.account_id AND o.attempt_id = a.attempt_id)
+			   AND NOT EXISTS (SELECT FROM settlement s WHERE s.account_id = a.account_id AND s.attempt_id = a.attempt_id)
+			   AND NOT EXISTS (SELECT FROM lost l WHERE l.account_id = a.account_id AND l.attempt_id = a.attempt_id)`, account, from, to)
+		candidates, err := pgx.CollectRows(rows, pgx.RowTo[campaign.AttemptID])
+		if err != nil || len(candidates) == 0 {
+			return err
+		}
+		if _, err := tx.Exec(ctx, lockCampaigns, campaignsOf(candidates)); err != nil {
+			return err
+		}
+		rows, _ = tx.Query(ctx, `
+			INSERT INTO lost (account_id, attempt_id, at, note)
+			SELECT a.account_id, a.attempt_id, $3,
+			       CASE WHEN r.class IS NULL THEN 'the node that made it recorded nothing: it may not have been sent'
+			            WHEN r.class = 'unknown' THEN 'no understood answer, and no receipt'
+			            ELSE 'accepted, and no receipt' END
+			  FROM unnest($2::bigint[]) i (id)
+			  JOIN attempt a ON a.account_id = $1 AND a.attempt_id = i.id
+			  LEFT JOIN response r ON r.account_id = a.account_id AND r.attempt_id = a.attempt_id
+			 WHERE (r.class IS NULL OR r.class IN ('accepted', 'unknown'))
+			   AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = a.account_id AND o.attempt_id = a.attempt_id)
+			   AND NOT EXISTS (SELECT FROM settlement s WHERE s.account_id = a.account_id AND s.attempt_id = a.attempt_id)
 			ON CONFLICT DO NOTHING
-			RETURNING attempt_id`, account, from, to, at)
-		var err error
+			RETURNING attempt_id`, account, ints(candidates), at)
 		if ids, err = pgx.CollectRows(rows, pgx.RowTo[campaign.AttemptID]); err != nil || len(ids) == 0 {
 			return err
 		}
@@ -50,10 +67,11 @@ func (db *DB) Lose(ctx context.Context, account campaign.AccountID, node campaig
 		}
 		var w receiptRows
 		for _, id := range ids {
-			w.count(id.Campaign(), "lost")
+			w.count(id.Campaign(), closed, 1)
+			w.count(id.Campaign(), unknown, 1)
 		}
 		for _, id := range redialled {
-			w.count(id, "lost:redialled")
+			w.count(id, unknown, -1)
 		}
 		return w.write(ctx, tx, account, node, at)
 	})
@@ -89,29 +107,41 @@ func (db *DB) Overdue(ctx context.Context, account campaign.AccountID, from, to 
 }
 
 // Contradict looks for calls that the platform accepted or refused and that have an
-// outcome which cannot belong to them, among the outcomes since the given time. It is
-// for the pairs that were written at the same moment, when neither transaction could
-// see the other. It pauses their campaigns and returns how many it found.
+// outcome, or a person's word, which cannot belong to them, among those since the given
+// time. It is for the pairs that were written at the same moment, when neither
+// transaction could see the other. It pauses their campaigns and returns how many
+// attempts it found. There is nothing to count: what ends an attempt waits for its
+// campaign's lock, and an accepted response ends none.
 func (db *DB) Contradict(ctx context.Context, account campaign.AccountID, since, at time.Time) (int, error) {
-	tag, err := db.pool.Exec(ctx, `
-		WITH found AS (
-			INSERT INTO incident (at, account_id, campaign_id, attempt_id, kind, detail)
-			SELECT $3, $1, (o.attempt_id >> 41)::int, o.attempt_id,
-			       CASE r.class WHEN 'accepted' THEN 'two_calls' ELSE 'refused_call' END,
-			       'response ' || r.class || ' with CallId ' || coalesce(r.call_id, 'none') || ', receipt with CallId ' || o.call_id
+	var n int
+	err := db.pool.QueryRow(ctx, `
+		WITH pair AS (
+			SELECT o.attempt_id, CASE r.class WHEN 'accepted' THEN 'two_calls' ELSE 'refused_call' END AS kind,
+			       'response ' || r.class || ' with CallId ' || coalesce(r.call_id, 'none') || ', receipt with CallId ' || o.call_id AS detail
 			  FROM outcome o
 			  JOIN response r ON r.account_id = o.account_id AND r.attempt_id = o.attempt_id
-			 WHERE o.account_id = $1 AND o.recorded_at > $2
+			 WHERE o.account_id = $1 AND o.recorded_at > $2 AND o.source <> 'person'
 			   AND (r.class IN ('throttled', 'refused', 'unsent') OR (r.class = 'accepted' AND r.call_id <> o.call_id))
-			   AND NOT EXISTS (SELECT FROM incident i WHERE i.account_id = $1 AND i.attempt_id = o.attempt_id AND i.kind IN ('two_calls', 'refused_call'))
+			UNION ALL
+			SELECT s.attempt_id, 'settled_call', 'response accepted with CallId ' || r.call_id || ', settled as not_called by ' || s.person
+			  FROM settlement s
+			  JOIN response r ON r.account_id = s.account_id AND r.attempt_id = s.attempt_id AND r.class = 'accepted'
+			 WHERE s.account_id = $1 AND s.settled_at > $2 AND s.verdict = 'not_called'
+		), found AS (
+			INSERT INTO incident (at, account_id, campaign_id, attempt_id, kind, detail)
+			SELECT $3, $1, (p.attempt_id >> 41)::int, p.attempt_id, p.kind, p.detail
+			  FROM pair p
+			 WHERE NOT EXISTS (SELECT FROM incident i WHERE i.account_id = $1 AND i.attempt_id = p.attempt_id AND i.kind IN ('two_calls', 'refused_call', 'settled_call'))
 			RETURNING campaign_id
+		), paused AS (
+			UPDATE campaign SET state = 'paused', reason = 'somebody may have been called twice: see the incidents', changed_at = $3
+			 WHERE state = 'running' AND campaign_id IN (SELECT campaign_id FROM found)
 		)
-		UPDATE campaign SET state = 'paused', reason = 'somebody may have been called twice: see the incidents', changed_at = $3
-		 WHERE state = 'running' AND campaign_id IN (SELECT campaign_id FROM found)`, account, since, at)
+		SELECT count(*) FROM found`, account, since, at).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("look for contradictions of account %d: %w", account, err)
 	}
-	return int(tag.RowsAffected()), nil
+	return n, nil
 }
 
 // Compact deletes the rows of batch and progress that newer ones have replaced.
