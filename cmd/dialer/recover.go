@@ -35,9 +35,21 @@ type gap struct {
 // lost is how many batches are missing that no journal here holds.
 func (g *gap) lost() int64 { return max(g.known-g.Last.Seq, 0) - int64(len(g.missing)) }
 
-// verdict says what the guard makes of the account.
-func (g *gap) verdict() campaign.Trust {
-	return campaign.Judge(g.Last.Seq, g.known, g.Server, g.Vouched)
+// verdict says in words what the guard makes of the account; "" means that it may be
+// dialled.
+func (g *gap) verdict() string {
+	switch campaign.Judge(g.Last.Seq, g.known, g.Server, g.Vouched) {
+	case campaign.Replaced:
+		return "another server, timeline or database than before"
+	case campaign.Forgotten:
+		return "the database has forgotten intents"
+	case campaign.Unwitnessed:
+		return "no journal here knows the account"
+	}
+	if g.Forgotten > 0 {
+		return "the platform reports calls that the database has forgotten"
+	}
+	return ""
 }
 
 func (c recoverCommand) Run(ctx context.Context, a *app) error {
@@ -59,7 +71,7 @@ func (c recoverCommand) Run(ctx context.Context, a *app) error {
 		}
 		done := 0
 		for _, g := range gaps {
-			if v := g.verdict(); v == campaign.Trusted || v == campaign.MayVouch {
+			if g.verdict() == "" {
 				continue
 			}
 			if err := c.settle(ctx, a, db, g, person); err != nil {
@@ -130,22 +142,16 @@ func (c recoverCommand) files(a *app, db *postgres.DB) ([]string, error) {
 }
 
 func (c recoverCommand) show(a *app, gaps []*gap) error {
-	t := newTable(a.stdout, "account", "database has", "of", "journals know", "of", "missing", "in the journals", "verdict")
+	t := newTable(a.stdout, "account", "database has", "of", "journals know", "of", "missing", "in the journals", "reports", "verdict")
 	waits := 0
 	for _, g := range gaps {
-		words := "may be dialled"
-		switch g.verdict() {
-		case campaign.Replaced:
-			words = "another server, timeline or database than before"
-		case campaign.Forgotten:
-			words = "the database has forgotten intents"
-		case campaign.Unwitnessed:
-			words = "no journal here knows the account"
-		}
-		if words != "may be dialled" {
+		words := g.verdict()
+		if words == "" {
+			words = "may be dialled"
+		} else {
 			waits++
 		}
-		t.row(g.Name, g.Last.Seq, moment(g.Last.At), g.known, moment(g.at), max(g.known-g.Last.Seq, 0), len(g.missing), words)
+		t.row(g.Name, g.Last.Seq, moment(g.Last.At), g.known, moment(g.at), max(g.known-g.Last.Seq, 0), len(g.missing), g.Forgotten, words)
 	}
 	if err := t.flush(); err != nil {
 		return err
@@ -168,6 +174,10 @@ func (c recoverCommand) settle(ctx context.Context, a *app, db *postgres.DB, g *
 	if g.lost() > 0 && !c.AcceptLoss {
 		return fmt.Errorf("account %s: %d of %d missing intent batches are in no journal here: bring the journals of the other nodes, or cancel the campaigns that were dialled since %s and add --accept-loss",
 			g.Name, g.lost(), g.known-g.Last.Seq, moment(g.Last.At))
+	}
+	if g.Forgotten > 0 && len(g.missing) == 0 && !c.AcceptLoss {
+		return fmt.Errorf("account %s: the platform reports %d calls whose attempts are neither in the database nor in a journal here: bring the journals of the other nodes, or cancel the campaigns that were dialled since %s and add --accept-loss",
+			g.Name, g.Forgotten, moment(g.Last.At))
 	}
 	attempts := 0
 	for _, e := range g.missing {

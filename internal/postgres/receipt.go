@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -154,6 +155,10 @@ func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, n
 	if err != nil {
 		return nil, err
 	}
+	forgotten, err := forgottenBy(ctx, tx, account, ids, ledger)
+	if err != nil {
+		return nil, err
+	}
 
 	var w receiptRows
 	for _, r := range receipts {
@@ -161,6 +166,10 @@ func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, n
 		switch {
 		case r.Unreadable != "":
 			w.strange(r, r.Unreadable)
+			continue
+		case forgotten[r.Attempt]:
+			w.strange(r, forgottenAttempt+strconv.FormatInt(int64(r.Attempt), 10))
+			w.forgotten = append(w.forgotten, r.Attempt)
 			continue
 		case !ours:
 			w.strange(r, "it names no attempt of ours")
@@ -201,6 +210,32 @@ func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, n
 		}
 	}
 	return w.attempts, w.write(ctx, tx, account, node, at)
+}
+
+// forgottenAttempt is why a report is put aside whose OutId is that of a contact here,
+// and whose attempt is not: only this database, as it was once, can have named it. The
+// attempt's number follows.
+const forgottenAttempt = "the database has forgotten its attempt "
+
+// forgottenBy returns those of the attempts that are missing although their contacts
+// are here.
+func forgottenBy(ctx context.Context, tx pgx.Tx, account campaign.AccountID, ids []campaign.AttemptID, ledger map[campaign.AttemptID]*known) (map[campaign.AttemptID]bool, error) {
+	var missing []campaign.AttemptID
+	for _, id := range ids {
+		if ledger[id] == nil {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	rows, _ := tx.Query(ctx, `
+		SELECT id FROM unnest($2::bigint[]) id
+		  JOIN contact c ON c.account_id = $1 AND c.campaign_id = (id >> 41)::int AND c.n = ((id >> 10) & 2147483647)::int`, account, ints(missing))
+	forgotten := make(map[campaign.AttemptID]bool)
+	var id campaign.AttemptID
+	_, err := pgx.ForEachRow(rows, []any{&id}, func() error { forgotten[id] = true; return nil })
+	return forgotten, err
 }
 
 // findByCallID names the attempt of receipts without an OutId of ours, where their

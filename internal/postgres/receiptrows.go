@@ -20,7 +20,8 @@ type receiptRows struct {
 	dues      [][]any
 	strangers [][]any
 	incidents [][]any
-	stop      []int64 // campaigns in which somebody may have been called twice
+	forgotten []campaign.AttemptID // that the platform reports and the database does not have
+	stop      []int64              // campaigns in which somebody may have been called twice
 	counts    map[countKey]int64
 }
 
@@ -115,6 +116,18 @@ func (w *receiptRows) write(ctx context.Context, tx pgx.Tx, account campaign.Acc
 	if len(w.stop) > 0 {
 		b.Queue(`UPDATE campaign SET state = 'paused', reason = 'somebody may have been called twice: see the incidents', changed_at = $2
 		          WHERE campaign_id = ANY ($1::int[]) AND state = 'running'`, w.stop, at)
+	}
+	if len(w.forgotten) > 0 {
+		// Whom else it has forgotten nobody knows: the account waits for a person.
+		b.Queue(`
+			WITH paused AS (
+				UPDATE account SET state = 'paused', changed_at = $2,
+				       reason = 'the database has forgotten attempts that the platform reports: it was restored, or failed over with a loss; see ''dialer recover'''
+				 WHERE account_id = $1 AND state = 'active'
+				RETURNING account_id, reason
+			)
+			INSERT INTO incident (at, account_id, kind, detail)
+			SELECT $2, account_id, 'account_paused', reason FROM paused`, account, at)
 	}
 	queueCounts(b, account, node, w.counts)
 	if b.Len() == 0 {

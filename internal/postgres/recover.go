@@ -22,20 +22,24 @@ type Memory struct {
 	Server, Vouched string
 	Active          bool
 	Reason          string // why the account is paused
+	// Forgotten is how many reports were put aside because the database has forgotten
+	// their attempts.
+	Forgotten int
 }
 
 // Memories returns what the database remembers, by account name.
 func (db *DB) Memories(ctx context.Context) ([]Memory, error) {
 	rows, _ := db.pool.Query(ctx, `
-		SELECT a.account_id, a.name, coalesce(b.seq, 0), b.at, server_now(), l.server, a.state = 'active', a.reason
+		SELECT a.account_id, a.name, coalesce(b.seq, 0), b.at, server_now(), l.server, a.state = 'active', a.reason,
+		       (SELECT count(*) FROM stranger s WHERE s.account_id = a.account_id AND s.reason LIKE $1 || '%')
 		  FROM account a
 		  JOIN lease l USING (account_id)
 		  LEFT JOIN LATERAL (SELECT seq, at FROM batch WHERE account_id = a.account_id ORDER BY seq DESC LIMIT 1) b ON true
-		 ORDER BY a.name`)
+		 ORDER BY a.name`, forgottenAttempt)
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Memory, error) {
 		var m Memory
 		var at *time.Time
-		err := row.Scan(&m.Account, &m.Name, &m.Last.Seq, &at, &m.Server, &m.Vouched, &m.Active, &m.Reason)
+		err := row.Scan(&m.Account, &m.Name, &m.Last.Seq, &at, &m.Server, &m.Vouched, &m.Active, &m.Reason, &m.Forgotten)
 		if at != nil {
 			m.Last.At = *at
 		}
@@ -150,7 +154,8 @@ func phonesOf(ctx context.Context, tx pgx.Tx, e journal.Entry, n []int32) ([]cam
 }
 
 // Recover says for a person that an account may be dialled on this server, whatever it
-// was before: reason and person are kept as an incident. after is the newest batch that
+// was before: reason and person are kept as an incident. Reports that were put aside
+// because their attempts had been forgotten are applied again. after is the newest batch that
 // a journal remembers: the account goes on behind it, so that nobody takes its batches
 // for forgotten again. An account that was paused by the guard is active again.
 func (db *DB) Recover(ctx context.Context, account campaign.AccountID, after int64, reason, person string, at time.Time) error {
@@ -178,6 +183,16 @@ func (db *DB) Recover(ctx context.Context, account campaign.AccountID, after int
 		b := new(pgx.Batch)
 		b.Queue(`UPDATE lease SET server = server_now() WHERE account_id = $1`, account)
 		b.Queue(`UPDATE account SET state = 'active', reason = '', changed_at = $2 WHERE account_id = $1 AND reason LIKE 'the database %'`, account, at)
+		b.Queue(`
+			WITH aside AS (
+				DELETE FROM stranger s
+				 WHERE account_id = $1 AND reason LIKE $2 || '%'
+				   AND EXISTS (SELECT FROM attempt a WHERE a.account_id = $1 AND a.attempt_id = substring(s.reason FROM '[0-9]+$')::bigint)
+				RETURNING stranger_id, received_at, raw
+			)
+			INSERT INTO inbox (account_id, received_at, body)
+			SELECT $1, received_at, '['::bytea || raw || ']'::bytea FROM aside ORDER BY stranger_id`, account, forgottenAttempt)
+		b.Queue(`UPDATE stranger SET reason = 'a person accepted that it is lost: ' || reason WHERE account_id = $1 AND reason LIKE $2 || '%'`, account, forgottenAttempt)
 		b.Queue(`INSERT INTO incident (at, account_id, kind, detail) VALUES ($2, $1, 'recovered', $3)`, account, at, person+": "+reason)
 		return tx.SendBatch(ctx, b).Close()
 	})

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,4 +176,66 @@ func TestForgottenNode(t *testing.T) {
 	if _, err := w.db.Acquire(t.Context(), w.account, 77, time.Hour); !errors.Is(err, campaign.ErrNodeForgotten) {
 		t.Errorf("%v, want ErrNodeForgotten", err)
 	}
+}
+
+// A report on an attempt that only this database can have named, and that it does not
+// have, stops the account. When the attempt is written again, the report counts.
+func TestAReportOnAForgottenAttempt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.running("c", 13800000000, 4)
+	contacts := w.fresh(id, 0, 4)
+	w.write(w.batch(id, w.now, contacts[:1]...))
+	second := w.batch(id, w.now.Add(time.Second), contacts[1:3]...)
+	verdicts := w.write(second)
+	e := w.entryOf(second, verdicts)
+	w.forget(1)
+
+	never := campaign.NewAttemptID(id, 99, 1)
+	w.push(receipt(never, "X", campaign.Answered, 1))
+	if a, err := w.db.Account(t.Context(), "acme"); err != nil || !a.Active {
+		t.Fatalf("a report on a contact that never was stopped the account: %+v, %v", a, err)
+	}
+	reported, alone := verdicts[0].Attempt, verdicts[1].Attempt
+	w.push(receipt(reported, "A", campaign.Answered, 2))
+	a, err := w.db.Account(t.Context(), "acme")
+	w.must(err)
+	if a.Active || !strings.Contains(a.Reason, "dialer recover") {
+		t.Fatalf("the account is %+v, want it paused", a)
+	}
+	memories, err := w.db.Memories(t.Context())
+	w.must(err)
+	if memories[0].Forgotten != 1 {
+		t.Errorf("memories: %+v, want one forgotten attempt", memories)
+	}
+
+	w.must(w.db.Reinsert(t.Context(), e))
+	w.must(w.db.Recover(t.Context(), w.account, e.Seq, "found in the journal", "li", w.now))
+	w.count(1, `SELECT count(*) FROM inbox WHERE body = '[{"a":1}]'`)
+	w.count(0, `SELECT count(*) FROM stranger WHERE reason LIKE 'the database%'`)
+	_, err = w.db.Pool().Exec(t.Context(), `DELETE FROM inbox`) // it is no push of this fixture
+	w.must(err)
+	if a, err := w.db.Account(t.Context(), "acme"); err != nil || !a.Active {
+		t.Errorf("the account is %+v, %v; want it active", a, err)
+	}
+
+	// What no journal holds is accepted as lost, and stops the account no more.
+	w.push(receipt(alone, "B", campaign.Busy, 3))
+	w.forget(1)
+	w.push(receipt(alone, "B", campaign.Busy, 3))
+	w.must(w.db.Recover(t.Context(), w.account, e.Seq, "accepted", "li", w.now))
+	w.count(1, `SELECT count(*) FROM stranger WHERE reason LIKE 'a person accepted%'`)
+}
+
+// What came of a request whose attempt the database has forgotten is not recorded beside
+// an attempt that is not there, and makes nobody pending.
+func TestAResponseOfAForgottenAttempt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id, attempts := w.dial("c", 13800000000, 2)
+	w.forget(0)
+	w.respond(w.throttled(attempts[0], w.now), w.accepted(attempts[1], "A"))
+	w.count(0, `SELECT count(*) FROM response`)
+	w.count(0, `SELECT count(*) FROM due`)
+	w.balanced(id)
 }

@@ -29,6 +29,8 @@ WITH r AS MATERIALIZED (
 ), ins AS (
 	INSERT INTO response (account_id, attempt_id, class, counts, sent_at, answered_at, code, message, call_id, request_id)
 	SELECT $1, attempt_id, class, counts, sent_at, answered_at, code, message, call_id, request_id FROM r
+	 -- A database that was restored may have forgotten the attempt: see campaign.Trust.
+	 WHERE EXISTS (SELECT FROM attempt a WHERE a.account_id = $1 AND a.attempt_id = r.attempt_id)
 	ON CONFLICT DO NOTHING
 	RETURNING attempt_id, class
 ), found AS MATERIALIZED (
