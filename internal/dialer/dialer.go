@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"reflect"
 	"sync"
@@ -44,6 +45,8 @@ type Config struct {
 	// Proxy is the HTTP proxy to the platform, if one is configured; the
 	// environment's is ignored.
 	Proxy *url.URL
+	// Dial opens the connections to the platform; nil means the machine's network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Senders        int           // most requests at once per account; default: its limit, at most 2000
 	RequestTimeout time.Duration // total, per request; default 10 s
