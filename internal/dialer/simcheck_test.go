@@ -27,6 +27,7 @@ type believed struct {
 	Outcome        *string
 	OutcomeOf      *string // the CallId that it came with
 	StatusCode     *string
+	Source         *string
 	RecordedAt     *time.Time
 	Lost, Redialed bool
 
@@ -48,7 +49,7 @@ func (w *world) check() *ledgers {
 	t, ctx := w.t, context.WithoutCancel(w.t.Context())
 	rows, _ := w.db.Pool().Query(ctx, `
 		SELECT a.attempt_id AS id, a.phone, a.n, a.chance, a.intent_at, a.send_by, n.name AS node, r.class::text, r.call_id, r.counts,
-		       o.outcome::text, o.call_id AS outcome_of, o.status_code, o.recorded_at, l.attempt_id IS NOT NULL AS lost,
+		       o.outcome::text, o.call_id AS outcome_of, o.status_code, o.source::text, o.recorded_at, l.attempt_id IS NOT NULL AS lost,
 		       EXISTS (SELECT FROM attempt b WHERE b.account_id = a.account_id AND b.attempt_id = a.attempt_id + 1) AS redialed
 		  FROM attempt a
 		  JOIN node n USING (node_id)
@@ -91,7 +92,7 @@ func (w *world) check() *ledgers {
 	var strangers, incidents string
 	err = w.db.Pool().QueryRow(ctx, `
 		SELECT coalesce((SELECT string_agg(reason, '; ') FROM stranger), ''),
-		       coalesce((SELECT string_agg(kind || ': ' || detail, '; ') FROM incident WHERE kind IN ('two_calls', 'refused_call', 'two_outcomes')), '')`).Scan(&strangers, &incidents)
+		       coalesce((SELECT string_agg(kind || ': ' || detail, '; ') FROM incident WHERE kind IN ('two_calls', 'refused_call')), '')`).Scan(&strangers, &incidents)
 	if err != nil || strangers != "" || incidents != "" {
 		t.Errorf("%v; reports put aside: %q; incidents: %q; want none", err, strangers, incidents)
 	}
@@ -186,7 +187,7 @@ func (w *world) checkResponse(l *ledgers, a *believed) {
 			w.t.Errorf("attempt %s is accepted as %s, the platform says %s %s", a.outID, *a.CallID, e.Verdict, e.CallID)
 		}
 	case "unknown":
-		if w.network.doubt[a.outID] == "" && (e.Fault == "" || e.Fault == "throttle") {
+		if w.network.doubt[a.outID] == "" && (e.Answered || e.Kind == "") && (e.Fault == "" || e.Fault == "throttle") {
 			w.t.Errorf("attempt %s is unknown, and nothing happened to it: %+v", a.outID, e)
 		}
 	case "unsent":
@@ -216,7 +217,9 @@ func (w *world) checkOutcomes(l *ledgers) {
 			continue
 		}
 		a := l.byOutID[c.OutID]
-		if a == nil || a.Outcome == nil || *a.Outcome != c.Outcome || *a.OutcomeOf != c.CallID || *a.StatusCode != c.StatusCode {
+		// The platform's record has fewer codes than its receipt, so an outcome that was
+		// asked for may have another word.
+		if a == nil || a.Outcome == nil || *a.Source == "push" && *a.Outcome != c.Outcome || *a.OutcomeOf != c.CallID || *a.StatusCode != c.StatusCode {
 			w.t.Errorf("call %s was %s %s, believed is %+v", c.CallID, c.Outcome, c.StatusCode, a)
 		}
 	}

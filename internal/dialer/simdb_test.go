@@ -3,11 +3,11 @@ package dialer_test
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,7 +137,7 @@ func (c *simClock) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.Trace
 // TraceQueryEnd does nothing.
 func (*simClock) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-var errDatabase = errors.New("connection to the simulated database broken")
+var errDatabase = &net.OpError{Op: "simulated database", Err: syscall.ECONNRESET}
 
 // open opens a node's pool, whose connections break as the plan says.
 func (s *simNode) open(ctx context.Context, cfg *pgxpool.Config) (*postgres.DB, error) {

@@ -3,13 +3,13 @@ package dialer_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -37,7 +37,7 @@ func newNetwork(p *plan, tr *trace) *network {
 	}
 }
 
-var errNetwork = errors.New("connection reset by the simulated network")
+var errNetwork = &net.OpError{Op: "simulated network", Err: syscall.ECONNRESET}
 
 // Accept, Close and Addr make the network the platform's net.Listener.
 func (n *network) Accept() (net.Conn, error) {
@@ -235,14 +235,13 @@ func (w *wire) Write(p []byte) (int, error) {
 	if outID == "" {
 		return w.Conn.Write(p) // a question about a call
 	}
-	f := w.network.request(parameter(p, "CalledNumber="), outID)
+	f, k := w.network.request(parameter(p, "CalledNumber="), outID, len(p))
 	w.mu.Lock()
 	w.outID, w.fate, w.answered, w.slept = outID, f, 0, false
 	w.mu.Unlock()
 	if f.kind != "" {
 		w.suspect(string(f.kind))
 	}
-	k := int(f.part * float64(len(p)+1))
 	switch f.kind {
 	case cutRequest:
 		_, _ = w.Conn.Write(p[:k])
@@ -263,15 +262,19 @@ func (w *wire) Write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
-// request notes a request whose first byte leaves, and says what becomes of it.
-func (n *network) request(phone, outID string) fate {
+// request notes a request whose first byte leaves, and says what becomes of it, and at
+// which of its bytes.
+func (n *network) request(phone, outID string, size int) (fate, int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.requests[phone]++
-	n.left[outID] = append(n.left[outID], time.Now())
 	f := n.plan.fate(phone, n.requests[phone])
+	k := min(int(f.part*float64(size+1)), size)
+	if f.kind != cutRequest || k > 0 { // or not a byte leaves, and the sender knows
+		n.left[outID] = append(n.left[outID], time.Now())
+	}
 	n.trace.add("request %s to %s leaves %s", outID, phone, f)
-	return f
+	return f, k
 }
 
 func (f fate) String() string {

@@ -117,6 +117,9 @@ func newPlan(seed uint64) *plan {
 	}
 	p.platform.ProgressReports = some(0.1)
 	p.platform.Faults = platformFaults(r)
+	if p.attempts == 3 {
+		delete(p.platform.Faults.Business, "isv.BUSINESS_LIMIT_CONTROL") // the third try would wait an hour
+	}
 	p.acts = p.newActs(r)
 	return p
 }
@@ -171,6 +174,9 @@ func (p *plan) newActs(r *rand.Rand) []act {
 		}
 		if a.last = time.Duration(r.IntN(int(4 * time.Second))); r.IntN(3) == 0 {
 			a.last /= 8
+		}
+		if steps && a.kind == stepClock {
+			continue // the second would undo the first
 		}
 		acts = append(acts, a)
 		steps = steps || a.kind == stepClock

@@ -18,7 +18,7 @@ var (
 
 // simWorkers simulations go on at once, each with its own database, so that one waits
 // for the server while another computes.
-const simWorkers = 2
+const simWorkers = 3
 
 // A campaign of some dozen contacts, a few kinds of faults, and one minute of time that
 // passes in a moment: then every contact has come to its end, and nobody was called who
@@ -64,7 +64,7 @@ func simulate(t *testing.T, d *simDatabase, seed uint64, show bool) {
 			w.startNode()
 		}
 		for _, a := range p.acts {
-			w.background.Go(func() { w.do(a) })
+			w.acting.Go(func() { w.do(a) })
 		}
 		time.Sleep(time.Until(p.start.Add(simFaultsUntil)))
 		w.heal()

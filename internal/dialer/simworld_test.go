@@ -33,6 +33,7 @@ type world struct {
 	account    postgres.Account
 	campaign   postgres.Campaign
 	noDatabase atomic.Bool
+	acting     sync.WaitGroup
 	background sync.WaitGroup
 	serving    sync.WaitGroup
 
@@ -287,6 +288,7 @@ func (w *world) heal() {
 		s.resume()
 		s.setDatabaseDown(false)
 	}
+	w.acting.Wait() // a node that was told to stop may take its time
 	if len(w.alive()) == 0 {
 		w.startNode()
 	}
@@ -297,6 +299,7 @@ func (w *world) heal() {
 // paused, and starts again what has ended with contacts pending.
 func (w *world) settle() {
 	ctx := context.WithoutCancel(w.t.Context())
+	time.Sleep(simRequestTimeout + time.Second) // what is unanswered is known to be
 	for end := w.plan.start.Add(simPatience); time.Now().Before(end); {
 		p := w.progress()
 		a, err := w.db.Account(ctx, "main")
@@ -319,7 +322,7 @@ func (w *world) settle() {
 		case p.State == campaign.Idle && p.Pending > 0 && open:
 			w.trace.add("a person starts the campaign again: %d pending", p.Pending)
 			w.startRun()
-		case p.State != campaign.Running && p.Open == 0 && (p.Pending == 0 || !open):
+		case p.Open == 0 && (p.State != campaign.Running && p.Pending == 0 || !open):
 			quiet, cancel := context.WithTimeout(ctx, time.Millisecond)
 			err := w.platform.WaitQuiet(quiet)
 			cancel()
