@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dialer/internal/dialer"
+	"dialer/internal/postgres"
 )
 
 // simNode is a process: the real engine, and the strings by which it hangs.
@@ -60,7 +61,9 @@ func (w *world) startNode() *simNode {
 
 // live is the life of one process.
 func (s *simNode) live(ctx context.Context) {
-	db, err := s.open(ctx, s.w.database.config(s.w.t, s.w.clock))
+	cfg := s.w.database.config(s.w.t, s)
+	cfg.ConnConfig.Tracer = s.w.clock
+	db, err := postgres.OpenConfig(ctx, cfg)
 	if err != nil {
 		s.w.trace.add("%s cannot start: %v", s.name, err)
 		return

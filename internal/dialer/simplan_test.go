@@ -18,9 +18,9 @@ const (
 	simRequestTimeout = 2 * time.Second
 	simSendWithin     = time.Second
 	simLeaseTTL       = 3 * time.Second
-	simAskAfter       = 8 * time.Second
-	simLostAfter      = 20 * time.Second
-	simFaultsUntil    = 12 * time.Second // after the start, nothing goes wrong on purpose
+	simAskAfter       = 6 * time.Second
+	simLostAfter      = 14 * time.Second
+	simFaultsUntil    = 10 * time.Second // after the start, nothing goes wrong on purpose
 	simPatience       = 6 * time.Minute  // everything is final by then
 )
 
@@ -81,7 +81,7 @@ func newPlan(seed uint64) *plan {
 		start: time.Date(2000, 1, 3, 10, 0, 0, 0, shanghai).Add(time.Duration(r.IntN(1e9))),
 		fates: make(map[fateKind]float64),
 		platform: simulator.Config{
-			Seed: seed, TimeScale: 20, PushRetry: []time.Duration{20 * time.Second, 40 * time.Second, 80 * time.Second},
+			Seed: seed, TimeScale: 20, PushRetry: []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second},
 			Outcomes: map[string]float64{"answered": 4, "busy": 3, "no_answer": 2, "rejected": 1},
 		},
 	}
@@ -168,7 +168,7 @@ func (p *plan) newActs(r *rand.Rand) []act {
 	var acts []act
 	steps := false
 	for range r.IntN(6) {
-		a := act{kind: kinds[r.IntN(len(kinds))], at: time.Duration(r.IntN(int(7 * time.Second))), n: r.IntN(p.contacts)}
+		a := act{kind: kinds[r.IntN(len(kinds))], at: time.Duration(r.IntN(int(6 * time.Second))), n: r.IntN(p.contacts)}
 		if r.IntN(2) == 0 {
 			a.at /= 4 // while the first contacts are dialled
 		}

@@ -79,7 +79,7 @@ func newWorld(t *testing.T, d *simDatabase, p *plan) *world {
 	w.clock = newSimClock(t, d)
 	w.clock.setSkew(p.skew)
 	var err error
-	if w.db, err = postgres.OpenConfig(t.Context(), d.config(t, w.clock)); err != nil {
+	if w.db, err = postgres.OpenConfig(t.Context(), d.config(t, nil)); err != nil {
 		t.Fatal(err)
 	}
 	c := p.platform
