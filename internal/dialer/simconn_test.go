@@ -1,6 +1,7 @@
 package dialer_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -81,6 +82,8 @@ type dbConn struct {
 	idle    bool          // outside a transaction, by the last ReadyForQuery
 	in, out messages
 	drop    bool          // the reply under way is lost
+	intents bool          // the next statement is the intents'
+	onWay   int           // statements that have left and not arrived
 	held    []byte        // to be read before anything else
 	asked   chan struct{} // sent on when there may be something to read
 }
@@ -134,7 +137,7 @@ func (c *dbConn) Write(p []byte) (int, error) {
 	if free {
 		c.hold()
 	}
-	if c.node != nil && (c.node.isCut() || c.node.databaseDown()) {
+	if c.node != nil && (c.node.isCut() || c.node.databaseDown() || c.node.isHung()) {
 		_ = c.Close()
 		return 0, errDatabase
 	}
@@ -144,6 +147,10 @@ func (c *dbConn) Write(p []byte) (int, error) {
 			c.node.w.trace.add("%s: a statement does not reach the database", c.node.name)
 			_ = c.Close()
 			return 0, errDatabase
+		case dbLate:
+			if c.isIntents(p) {
+				return c.late(p), nil
+			}
 		case dbDrop:
 			c.node.w.trace.add("%s: the database's reply is lost", c.node.name)
 			c.mu.Lock()
@@ -161,6 +168,11 @@ func (c *dbConn) Write(p []byte) (int, error) {
 		c.ask()
 		return len(p), nil
 	}
+	return c.send(p)
+}
+
+// send writes to the server. The lock is held.
+func (c *dbConn) send(p []byte) (int, error) {
 	c.out.each(p, func(kind, _ byte) {
 		if kind == 'S' || kind == 'Q' {
 			c.pending++
@@ -169,6 +181,38 @@ func (c *dbConn) Write(p []byte) (int, error) {
 	n, err := c.session.conn.Write(p)
 	c.ask()
 	return n, err
+}
+
+// isIntents tells whether p executes the statement that writes intents.
+func (c *dbConn) isIntents(p []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.intents && p[0] == 'B'
+}
+
+// late lets a statement arrive later, whatever becomes of its sender meanwhile: it lay
+// in a buffer of a network that was stuck.
+func (c *dbConn) late(p []byte) int {
+	c.mu.Lock()
+	c.onWay++
+	c.mu.Unlock()
+	p = bytes.Clone(p)
+	wait := time.Duration(c.node.random().IntN(int(3 * simSendWithin)))
+	c.node.w.trace.add("%s: intents reach the database %v late", c.node.name, wait)
+	c.node.w.background.Go(func() {
+		time.Sleep(wait)
+		c.node.w.clock.follow(context.Background())
+		c.mu.Lock()
+		_, err := c.send(p)
+		c.onWay--
+		gone := c.gone
+		c.mu.Unlock()
+		c.node.w.trace.add("%s: late intents arrive (%v)", c.node.name, err)
+		if gone {
+			_ = c.giveBack()
+		}
+	})
+	return len(p)
 }
 
 // ask wakes a reader.
@@ -298,7 +342,7 @@ func (c *dbConn) note(p []byte) {
 	})
 }
 
-// Close gives the session back. A transaction under way is rolled back, as the server
+// Close gives the session back, or leaves that to a statement on its way. A transaction under way is rolled back, as the server
 // does for a client that is gone; a statement under way is waited for.
 func (c *dbConn) Close() error {
 	c.mu.Lock()
@@ -311,12 +355,20 @@ func (c *dbConn) Close() error {
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
+	onWay := c.onWay
 	c.mu.Unlock()
 	if c.node != nil {
 		c.node.mu.Lock()
 		delete(c.node.conns, c)
 		c.node.mu.Unlock()
 	}
+	if onWay > 0 {
+		return nil
+	}
+	return c.giveBack()
+}
+
+func (c *dbConn) giveBack() error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()

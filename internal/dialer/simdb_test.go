@@ -139,7 +139,12 @@ func (c *simClock) setSkew(d time.Duration) {
 func (c *simClock) close() { _ = c.conn.Close(context.Background()) }
 
 // TraceQueryStart makes the clock a pgx.QueryTracer.
-func (c *simClock) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+func (c *simClock) TraceQueryStart(ctx context.Context, conn *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if d, ok := conn.PgConn().Conn().(*dbConn); ok {
+		d.mu.Lock()
+		d.intents = strings.Contains(q.SQL, "fence")
+		d.mu.Unlock()
+	}
 	if strings.Contains(q.SQL, "clock_timestamp") {
 		c.follow(ctx)
 	}

@@ -41,6 +41,7 @@ type plan struct {
 	slowDial float64              // share of the connections that take longer than send_by
 	kill     float64              // share of the database's statements that do not arrive
 	drop     float64              // share of its replies that are lost
+	late     float64              // share of the intents that arrive late
 	lose     float64              // shares of the pushes
 	unacked  float64
 	double   float64
@@ -109,6 +110,9 @@ func newPlan(seed uint64) *plan {
 		if some(0.3) {
 			*share = 0.005 + 0.05*r.Float64()
 		}
+	}
+	if some(0.2) {
+		p.late = 0.05 + 0.3*r.Float64()
 	}
 	for _, share := range []*float64{&p.platform.Duplicate, &p.platform.Reorder, &p.platform.LoseReceipts} {
 		if some(0.2) {
@@ -229,6 +233,7 @@ const (
 	dbFine dbFault = iota
 	dbKill
 	dbDrop
+	dbLate
 )
 
 func (p *plan) dbFault(r *rand.Rand) dbFault {
@@ -238,6 +243,8 @@ func (p *plan) dbFault(r *rand.Rand) dbFault {
 		return dbKill
 	case at < p.kill+p.drop:
 		return dbDrop
+	case at < p.kill+p.drop+p.late: // of the intents alone
+		return dbLate
 	}
 	return dbFine
 }
@@ -247,7 +254,7 @@ func (p *plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %d contacts, limit %d, %d nodes, %d attempts, %d a minute, from %s, database ahead by %v\n",
 		p.seed, p.contacts, p.limit, p.nodes, p.attempts, p.perMinute, p.start.Format(time.TimeOnly+".000"), p.skew)
-	fmt.Fprintf(&b, "  network %v, slow connections %.2f; database: lost statements %.3f, lost replies %.3f\n", p.fates, p.slowDial, p.kill, p.drop)
+	fmt.Fprintf(&b, "  network %v, slow connections %.2f; database: lost statements %.3f, lost replies %.3f, late intents %.3f\n", p.fates, p.slowDial, p.kill, p.drop, p.late)
 	fmt.Fprintf(&b, "  pushes: lost %.2f, unacknowledged %.2f, doubled %.2f, late %.2f\n", p.lose, p.unacked, p.double, p.dawdle)
 	fmt.Fprintf(&b, "  platform: duplicates %.2f, reordered %.2f, lost %.2f, faults %+v\n", p.platform.Duplicate, p.platform.Reorder, p.platform.LoseReceipts, p.platform.Faults)
 	for _, a := range p.acts {
