@@ -45,7 +45,7 @@ type ledgers struct {
 
 // check compares what the dialer believes with what it may believe by itself, and
 // loads it for checkLedgers. The nodes still work, but have nothing to do.
-func (w *world) check() *ledgers {
+func (w *world) check() {
 	t, ctx := w.t, context.WithoutCancel(w.t.Context())
 	rows, _ := w.db.Pool().Query(ctx, `
 		SELECT a.attempt_id AS id, a.phone, a.n, a.chance, a.intent_at, a.send_by, n.name AS node, r.class::text, r.call_id, r.counts,
@@ -96,11 +96,12 @@ func (w *world) check() *ledgers {
 	if err != nil || strangers != "" || incidents != "" {
 		t.Errorf("%v; reports put aside: %q; incidents: %q; want none", err, strangers, incidents)
 	}
-	return l
+	w.found = l
 }
 
 // checkLedgers compares what the dialer believes with what truly happened.
-func (w *world) checkLedgers(l *ledgers) {
+func (w *world) checkLedgers() {
+	l := w.found
 	for e, err := range simulator.ReadLedger(&w.ledger) {
 		switch {
 		case err != nil:

@@ -143,9 +143,10 @@ const (
 	slowAnswer  fateKind = "answer delayed"                    //
 	noAnswer    fateKind = "answer lost, connection left open" //
 	drip        fateKind = "answer in drips"                   //
+	emptyAnswer fateKind = "answer without a body"             //
 )
 
-var fateKinds = []fateKind{cutRequest, swallow, slowRequest, cutAnswer, slowAnswer, noAnswer, drip}
+var fateKinds = []fateKind{cutRequest, swallow, slowRequest, cutAnswer, slowAnswer, noAnswer, drip, emptyAnswer}
 
 type fate struct {
 	kind  fateKind // "": none
@@ -316,6 +317,10 @@ func (w *wire) Read(p []byte) (int, error) {
 		if k := int(f.part * 400); before+n >= k { // an answer has 300 to 400 bytes
 			_ = w.Close()
 			return max(k-before, 0), io.ErrUnexpectedEOF
+		}
+	case emptyAnswer:
+		if before == 0 {
+			return copy(p, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), nil
 		}
 	case slowAnswer:
 		if !slept && !w.sleep(f.delay) {

@@ -57,6 +57,7 @@ type act struct {
 	kind actKind
 	n    int           // which node, which contact
 	last time.Duration // how long
+	skew time.Duration // of a step: how much the database is ahead then
 }
 
 type actKind string
@@ -79,12 +80,9 @@ func newPlan(seed uint64) *plan {
 	r := pcg(seed, 1)
 	p := &plan{
 		seed: seed, contacts: 10 + r.IntN(31), limit: 10 + r.IntN(21), nodes: 1 + r.IntN(2), attempts: 1 + r.IntN(3), perMinute: 3,
-		start: time.Date(2000, 1, 3, 10, 0, 0, 0, shanghai).Add(time.Duration(r.IntN(1e9))),
-		fates: make(map[fateKind]float64),
-		platform: simulator.Config{
-			Seed: seed, TimeScale: 20, PushRetry: []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second},
-			Outcomes: map[string]float64{"answered": 4, "busy": 3, "no_answer": 2, "rejected": 1},
-		},
+		start:    time.Date(2000, 1, 3, 10, 0, 0, 0, shanghai).Add(time.Duration(r.IntN(1e9))),
+		fates:    make(map[fateKind]float64),
+		platform: ordinary(seed),
 	}
 	some := func(chance float64) bool { return r.Float64() < chance }
 	if some(0.1) {
@@ -126,6 +124,14 @@ func newPlan(seed uint64) *plan {
 	}
 	p.acts = p.newActs(r)
 	return p
+}
+
+// ordinary is the platform when nothing goes wrong.
+func ordinary(seed uint64) simulator.Config {
+	return simulator.Config{
+		Seed: seed, TimeScale: 20, PushRetry: []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second},
+		Outcomes: map[string]float64{"answered": 4, "busy": 3, "no_answer": 2, "rejected": 1},
+	}
 }
 
 var shanghai = time.FixedZone("CST", 8*3600)
@@ -182,6 +188,7 @@ func (p *plan) newActs(r *rand.Rand) []act {
 		if steps && a.kind == stepClock {
 			continue // the second would undo the first
 		}
+		a.skew = []time.Duration{2 * time.Hour, -2 * time.Hour, 6 * time.Second, -6 * time.Second}[r.IntN(4)]
 		acts = append(acts, a)
 		steps = steps || a.kind == stepClock
 	}
@@ -211,7 +218,10 @@ func (p *plan) fate(phone string, k int) fate {
 				f.delay = simRequestTimeout + time.Duration(r.IntN(3)-1)*time.Millisecond
 			}
 			if kind == slowRequest {
-				f.delay = min(f.delay/4, simRequestTimeout)
+				if r.IntN(3) > 0 {
+					f.delay /= 4
+				}
+				f.delay = min(f.delay, simRequestTimeout)
 			}
 			return f
 		}

@@ -49,16 +49,8 @@ func TestSimulation(t *testing.T) {
 func simulate(t *testing.T, d *simDatabase, seed uint64, show bool) {
 	t.Helper()
 	replay := fmt.Sprintf("go test ./internal/dialer -run 'TestSimulation$' -sim.seed=%d", seed)
-	// A bubble in which somebody waits for what is outside it stands still for ever.
-	watchdog := time.AfterFunc(time.Minute, func() {
-		fmt.Fprintf(os.Stderr, "the simulation stands still: %s\n", replay)
-		panic("the simulation stands still")
-	})
-	defer watchdog.Stop()
 	p := newPlan(seed)
-	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Until(p.start))
-		w := newWorld(t, d, p)
+	inWorld(t, d, p, replay, func(w *world) {
 		w.begin(nil)
 		for range p.nodes {
 			w.startNode()
@@ -69,14 +61,33 @@ func simulate(t *testing.T, d *simDatabase, seed uint64, show bool) {
 		time.Sleep(time.Until(p.start.Add(simFaultsUntil)))
 		w.heal()
 		w.settle()
-		believed := w.check()
+	}, func(w *world) {
+		if show || w.t.Failed() {
+			w.t.Logf("%v%v", p, w.trace)
+		}
+		if w.t.Failed() {
+			w.t.Errorf("replay: %s", replay)
+		}
+	})
+}
+
+// inWorld makes a world at the plan's start, lets happen what happens, compares both
+// ledgers, and looks at what came of it.
+func inWorld(t *testing.T, d *simDatabase, p *plan, name string, happen, look func(*world)) {
+	t.Helper()
+	// A bubble in which somebody waits for what is outside it stands still for ever.
+	watchdog := time.AfterFunc(2*time.Minute, func() {
+		fmt.Fprintf(os.Stderr, "the simulation stands still: %s\n", name)
+		panic("the simulation stands still")
+	})
+	defer watchdog.Stop()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(p.start))
+		w := newWorld(t, d, p)
+		happen(w)
+		w.check()
 		w.close()
-		w.checkLedgers(believed)
-		if show || t.Failed() {
-			t.Logf("%v%v", p, w.trace)
-		}
-		if t.Failed() {
-			t.Errorf("replay: %s", replay)
-		}
+		w.checkLedgers()
+		look(w)
 	})
 }

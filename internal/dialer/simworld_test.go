@@ -28,6 +28,7 @@ type world struct {
 	network    *network
 	platform   *simulator.Simulator
 	ledger     bytes.Buffer
+	found      *ledgers
 	server     *http.Server
 	db         *postgres.DB // the director's own: nothing happens to it
 	account    postgres.Account
@@ -216,7 +217,7 @@ func (w *world) do(a act) {
 		time.Sleep(a.last)
 		w.noDatabase.Store(false)
 	case stepClock:
-		w.clock.setSkew([]time.Duration{2 * time.Hour, -2 * time.Hour, 6 * time.Second, -6 * time.Second}[a.n%4])
+		w.clock.setSkew(a.skew)
 		from := time.Now()
 		time.Sleep(a.last)
 		w.mu.Lock()
