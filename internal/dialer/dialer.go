@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"reflect"
 	"sync"
@@ -45,6 +46,8 @@ type Config struct {
 	// Proxy is the HTTP proxy to the platform, if one is configured; the
 	// environment's is ignored.
 	Proxy *url.URL
+	// Dial opens the connections to the platform; nil means the machine's network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// State is a folder on local disk, of this machine alone, for what must be
 	// remembered apart from the database: whom this node called (package journal), and
 	// receipts that came while the database was away. Nodes of one machine may share it.

@@ -24,6 +24,7 @@ func (d *Dialer) connect(spec campaign.Account) (*smartcall.Client, error) {
 		Timeout:     d.RequestTimeout,
 		Conns:       d.senders(spec),
 		Proxy:       d.Proxy,
+		Dial:        d.Dial,
 	})
 }
 

@@ -203,7 +203,7 @@ func (h *holder) feed(ctx context.Context, w *work) {
 				h.feedFailed(ctx, w, err)
 				return
 			}
-			w.addFresh(fresh)
+			w.addFresh(after, fresh)
 			h.wake()
 			if len(fresh) == 0 {
 				return
@@ -322,10 +322,12 @@ func (w *work) wants() (after int32, fresh, due bool) {
 	return w.read, len(w.fresh) < readAhead/2 && w.read < w.all && !w.stale, len(w.due) == 0
 }
 
-func (w *work) addFresh(contacts []campaign.Pending) {
+// addFresh adds the contacts that were read after a number, unless what was read ahead
+// was dropped meanwhile: they would stand before those that are read again.
+func (w *work) addFresh(after int32, contacts []campaign.Pending) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(contacts) > 0 {
+	if len(contacts) > 0 && !w.stale && w.read == after {
 		w.read = contacts[len(contacts)-1].N
 		w.fresh = append(w.fresh, contacts...)
 	}

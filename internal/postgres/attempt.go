@@ -21,7 +21,9 @@ import (
 // must be the one on which the account's batches were found (campaign.Trust). The last
 // batch must be the one the node wrote last: the statement reads its snapshot before
 // it waits for the locks, so it is this check and the key of batch that make intents
-// of an account strictly one after the other, which the caps below rely on.
+// of an account strictly one after the other, which the caps below rely on. Fresh
+// contacts must begin right behind the campaign's cursor: one before it has had its
+// attempt, and one that is skipped would be forgotten.
 //
 // calls: the attempts to the number in the last 30 days that count, over all
 // campaigns of the account, newest first. The k-th newest must be older than the
@@ -39,6 +41,8 @@ WITH fence AS MATERIALIZED (
 	   AND clock_timestamp() >= @opens AND clock_timestamp() < @closes
 	   AND abs(extract(epoch FROM clock_timestamp() - @at)) <= @skew
 	   AND (SELECT coalesce(max(seq), 0) FROM batch WHERE account_id = @account) = @seq::bigint - 1
+	   AND ((@fresh_n::int[])[1] IS NULL OR (@fresh_n::int[])[1] = 1 + coalesce((
+	        SELECT upto_n FROM batch WHERE account_id = @account AND campaign_id = @campaign ORDER BY seq DESC LIMIT 1), 0))
 	   FOR SHARE OF l, a, c
 ), taken AS (
 	DELETE FROM due d USING fence
@@ -170,7 +174,14 @@ func (db *DB) WriteIntents(ctx context.Context, b *campaign.IntentBatch) ([]camp
 // refusal says which check of the fence held the batch back. It looks a moment
 // later, so it may find nothing wrong any more.
 func (db *DB) refusal(ctx context.Context, b *campaign.IntentBatch) error {
-	var holds, same, active, running, open, agrees, inOrder bool
+	var holds, same, active, running, open, agrees, inOrder, behind bool
+	var first int32
+	for _, c := range b.Contacts {
+		if !c.Due {
+			first = c.N
+			break
+		}
+	}
 	err := db.pool.QueryRow(ctx, `
 		SELECT l.term = @term AND l.node_id IS NOT DISTINCT FROM @node,
 		       l.server = server_now(),
@@ -178,7 +189,9 @@ func (db *DB) refusal(ctx context.Context, b *campaign.IntentBatch) error {
 		       c.state = 'running',
 		       clock_timestamp() >= @opens AND clock_timestamp() < @closes,
 		       abs(extract(epoch FROM clock_timestamp() - @now)) <= @skew,
-		       (SELECT coalesce(max(seq), 0) FROM batch WHERE account_id = @account) = @seq::bigint - 1
+		       (SELECT coalesce(max(seq), 0) FROM batch WHERE account_id = @account) = @seq::bigint - 1,
+		       @first::int = 0 OR @first = 1 + coalesce((
+		        SELECT upto_n FROM batch WHERE account_id = @account AND campaign_id = @campaign ORDER BY seq DESC LIMIT 1), 0)
 		  FROM lease l
 		  JOIN account a ON a.account_id = l.account_id
 		  JOIN campaign c ON c.account_id = l.account_id AND c.campaign_id = @campaign
@@ -186,7 +199,8 @@ func (db *DB) refusal(ctx context.Context, b *campaign.IntentBatch) error {
 		pgx.StrictNamedArgs{
 			"account": b.Lease.Account, "term": b.Lease.Term, "node": b.Lease.Node, "campaign": b.Campaign, "seq": b.Seq,
 			"opens": b.Window.Start, "closes": b.Window.End, "now": time.Now(), "skew": b.MaxSkew.Seconds(),
-		}).Scan(&holds, &same, &active, &running, &open, &agrees, &inOrder)
+			"first": first,
+		}).Scan(&holds, &same, &active, &running, &open, &agrees, &inOrder, &behind)
 	switch {
 	case err != nil:
 		return fmt.Errorf("write intents: refused, and asking why: %w", err)
@@ -196,6 +210,8 @@ func (db *DB) refusal(ctx context.Context, b *campaign.IntentBatch) error {
 		return campaign.ErrLeaseLost
 	case !inOrder:
 		return campaign.ErrOutOfOrder
+	case !behind:
+		return campaign.ErrStale
 	case !active:
 		return campaign.ErrAccountPaused
 	case !running:
@@ -238,8 +254,8 @@ func (db *DB) Intended(ctx context.Context, b *campaign.IntentBatch) ([]campaign
 	}
 	// A statement of its own: it must see what the one before waited for.
 	var empty bool
-	err = db.pool.QueryRow(ctx, `SELECT empty FROM batch WHERE account_id = $1 AND seq = $2 AND node_id = $3 AND term = $4`,
-		b.Lease.Account, b.Seq, b.Lease.Node, b.Lease.Term).Scan(&empty)
+	err = db.pool.QueryRow(ctx, `SELECT empty FROM batch WHERE account_id = $1 AND seq = $2 AND node_id = $3 AND term = $4 AND at = $5`,
+		b.Lease.Account, b.Seq, b.Lease.Node, b.Lease.Term, b.At.Truncate(time.Microsecond)).Scan(&empty)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, false, db.refusal(ctx, b)

@@ -103,6 +103,42 @@ func TestTheSameContactTwiceIsStale(t *testing.T) {
 	w.count(1, `SELECT count(*) FROM batch`)
 }
 
+// A contact before the cursor has had its attempt, even if only the database knows; one
+// that is skipped would never be read again.
+func TestFreshContactsBeginBehindTheCursor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.running("c", 13800000000, 6)
+	all := w.fresh(id, 0, 6)
+	w.intend(id, w.now, all[:2]...)
+	later := w.now.Add(time.Second)
+	for what, contacts := range map[string][]campaign.Pending{"an open attempt": all[1:3], "a gap": all[3:4]} {
+		if _, err := w.db.WriteIntents(t.Context(), w.batch(id, later, contacts...)); !errors.Is(err, campaign.ErrStale) {
+			t.Errorf("%s: %v, want %v", what, err, campaign.ErrStale)
+		}
+	}
+	w.count(0, `SELECT count(*) FROM due`)
+	w.intend(id, later, all[2:]...)
+	w.balanced(id)
+}
+
+// The database said that a batch is not written, and then the statement arrived. The
+// next batch has its number, and is another one.
+func TestABatchThatArrivesLateIsNotTheNextOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.running("c", 13800000000, 4)
+	late := w.batch(id, w.now, w.fresh(id, 0, 1)...)
+	next := w.batch(id, w.now.Add(time.Second), w.fresh(id, 0, 4)...)
+	w.write(late)
+	if _, err := w.db.WriteIntents(t.Context(), next); !errors.Is(err, campaign.ErrOutOfOrder) {
+		t.Errorf("the next batch: %v, want %v", err, campaign.ErrOutOfOrder)
+	}
+	if v, written, err := w.db.Intended(t.Context(), next); !errors.Is(err, campaign.ErrOutOfOrder) || written {
+		t.Errorf("the next batch: %+v, %t, %v; want ErrOutOfOrder", v, written, err)
+	}
+}
+
 func TestSuppressedContactsAreSkipped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

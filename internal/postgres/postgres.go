@@ -43,6 +43,12 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
+	return OpenConfig(ctx, cfg)
+}
+
+// OpenConfig is Open for a pool whose connections are made in a way of their own, as
+// a simulation of faults needs them. It adds to cfg, which pgxpool.ParseConfig made.
+func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
 	for name, value := range map[string]string{
 		"timezone": "UTC",
 		// The intent statement joins arrays of a batch with the big tables. Planned

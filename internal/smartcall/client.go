@@ -53,6 +53,9 @@ type Config struct {
 	// TLS adds to the client's TLS settings, own certificate authorities for instance.
 	// Nil means the system's authorities.
 	TLS *tls.Config
+	// Dial opens the connections; nil means a net.Dialer. It is for networks that
+	// exist in memory only, and held to the same rules as any other.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Client makes requests. Many goroutines may use one Client at once.
@@ -60,6 +63,7 @@ type Client struct {
 	endpoint    *url.URL
 	credentials Credentials
 	timeout     time.Duration
+	connect     func(ctx context.Context, network, address string) (net.Conn, error)
 	transport   *http.Transport
 }
 
@@ -86,7 +90,10 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Conns == 0 {
 		cfg.Conns = defaultConns
 	}
-	c := &Client{endpoint: endpoint, credentials: cfg.Credentials, timeout: cfg.Timeout}
+	c := &Client{endpoint: endpoint, credentials: cfg.Credentials, timeout: cfg.Timeout, connect: cfg.Dial}
+	if c.connect == nil {
+		c.connect = (&net.Dialer{Timeout: cfg.Timeout}).DialContext
+	}
 	c.transport = &http.Transport{
 		DialContext:            c.dial,
 		TLSClientConfig:        clientTLS(cfg.TLS),
@@ -160,7 +167,7 @@ func clientTLS(given *tls.Config) *tls.Config {
 // dial connects. The transport detaches it from the request that asked for it, hence
 // a time-out of its own.
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	socket, err := (&net.Dialer{Timeout: c.timeout}).DialContext(ctx, network, address)
+	socket, err := c.connect(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
