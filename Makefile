@@ -4,7 +4,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint fmt db clean
+.PHONY: help demo test torture bite build lint fmt db clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,14 @@ test: ## check and test everything, as CI does
 	@script/setup race
 	script/lint
 	script/test
+
+torture: ## let everything go wrong at once, by a seed that is printed; LONG=1 for the long form, ARGS for its numbers
+	@script/setup
+	go test ./internal/torture -run 'TestTorture$$' -count=1 -timeout 4h -v $(if $(LONG),-torture.long) $(ARGS)
+
+bite: ## put known bugs into a copy of the source: every one must make a test fail
+	@script/setup
+	script/bite
 
 build: ## build bin/dialer, static
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.release=$(VERSION)' -o bin/dialer ./cmd/dialer

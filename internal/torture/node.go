@@ -3,6 +3,7 @@ package torture
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,6 +60,9 @@ type NodeOptions struct {
 	Env []string
 	// Args are further flags of 'dialer serve'.
 	Args []string
+	// Log is where lines of the node's log that are not INFO go; nil is the test's own
+	// output.
+	Log io.Writer
 	// Failpoints is what happens at which crash point, as package failpoint reads it:
 	// "after_write=kill:17". It holds for the first start only.
 	Failpoints string
@@ -137,11 +141,18 @@ func (n *Node) heard(l *life, text string) {
 	n.log.keep(text)
 	var line struct{ Level, Msg, Receipts string }
 	if err := json.Unmarshal([]byte(text), &line); err != nil || line.Level != "INFO" {
-		fmt.Fprintf(n.t.Output(), "node %s: %s\n", n.Name, text)
+		fmt.Fprintf(n.out(), "node %s: %s\n", n.Name, text)
 	}
 	if line.Msg == "node started" && strings.Contains(line.Receipts, n.address) {
 		close(l.began)
 	}
+}
+
+func (n *Node) out() io.Writer {
+	if n.opts.Log != nil {
+		return n.opts.Log
+	}
+	return n.t.Output()
 }
 
 func (n *Node) current() *life {

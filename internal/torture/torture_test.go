@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -123,6 +124,15 @@ func newTorture(t *testing.T, seed uint64, contacts int) *torture {
 			Delay: simulator.Range{Max: 8 * time.Millisecond},
 		},
 	}})
+	log, err := os.CreateTemp("", "dialer-torture-*.log")
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the logs of the nodes: %s", log.Name())
+			return
+		}
+		must(t, errors.Join(log.Close(), os.Remove(log.Name())))
+	})
 	tt := &torture{
 		Night: night, dice: rand.New(rand.NewPCG(seed, 3)), counts: make(map[string]int),
 		wire: NewCommitProxy(t, "tcp", night.Postgres.Addr(), seed), platform: NewProxy(t, "tcp", strings.TrimPrefix(night.Endpoint, "http://")),
@@ -136,7 +146,7 @@ func newTorture(t *testing.T, seed uint64, contacts int) *torture {
 	}
 	for i := range nodes {
 		tt.nodes = append(tt.nodes, night.StartNode(t, NodeOptions{
-			Name: fmt.Sprintf("node%d", i+1), Args: []string{"--lost-after", lostAfterTorture.String(), "--lease", "1s", "--timeout", "5s"},
+			Name: fmt.Sprintf("node%d", i+1), Log: log, Args: []string{"--lost-after", lostAfterTorture.String(), "--lease", "1s", "--timeout", "5s"},
 		}))
 	}
 	return tt
@@ -224,7 +234,6 @@ func (tt *torture) killOne(t *testing.T, heal func(time.Duration, func())) {
 			if err == nil || t.Context().Err() != nil {
 				return
 			}
-			t.Logf("a node begins in vain: %v", err)
 			timer := time.NewTimer(time.Second)
 			<-timer.C
 		}
