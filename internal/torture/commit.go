@@ -41,13 +41,15 @@ const (
 type Loss struct {
 	// Match chooses transactions by their statements; nil is every one that writes.
 	Match func(statements []string) bool
-	// Share is how many of those are lost, from 0 to 1.
-	Share float64
+	// Every is among how many of those one is lost, which one at random; 0 loses none.
+	Every int
 	// Most is how many are lost at most; 0 is no limit.
 	Most int
 	When Moment
 
-	seen, lost int // under the lock of the proxy
+	// Under the lock of the proxy.
+	seen, lost int
+	next       int // which of the Every that come now
 }
 
 // Holding matches transactions of which a statement holds the text.
@@ -115,7 +117,13 @@ func (p *CommitProxy) loses(statements []string, when Moment) (lost bool, how Ho
 			continue
 		}
 		loss.seen++
-		if roll := p.random.Float64(); roll >= loss.Share || loss.Most > 0 && loss.lost == loss.Most {
+		if loss.Every == 0 || loss.Most > 0 && loss.lost == loss.Most {
+			return false, RST
+		}
+		if (loss.seen-1)%loss.Every == 0 {
+			loss.next = p.random.IntN(loss.Every)
+		}
+		if (loss.seen-1)%loss.Every != loss.next {
 			return false, RST
 		}
 		loss.lost++
