@@ -15,7 +15,8 @@ import (
 
 // CommitProxy is a Proxy in front of Postgres that understands its protocol and loses
 // the replies to commits: the transaction is committed, and the client, whose connection
-// is broken, does not learn of it. Connections with TLS pass as they are.
+// is broken, does not learn of it; or it is not committed, and the client does not learn
+// that either. Connections with TLS pass as they are.
 type CommitProxy struct {
 	*Proxy
 
@@ -35,6 +36,9 @@ const (
 	// DuringCommit is when the server has just been sent the whole transaction: whether
 	// it is committed, and when, is not known to anybody.
 	DuringCommit
+	// BeforeCommit is when the client sends the end of the transaction, which does not
+	// reach the server: nothing is committed.
+	BeforeCommit
 )
 
 // Loss says which commits lose their reply, and counts them. Set it up before Lose.
@@ -167,7 +171,7 @@ type conversation struct {
 
 type fromClient struct{ *conversation }
 
-// pass reads what the client says. Everything is forwarded as it comes.
+// pass reads what the client says. It is forwarded as it comes.
 func (c fromClient) pass(chunk []byte) (out []byte, cut bool, how How) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -198,7 +202,12 @@ func (c fromClient) pass(chunk []byte) (out []byte, cut bool, how How) {
 		if ended := c.said(kind, body); ended && !cut {
 			statements := append(c.done[:len(c.done):len(c.done)], c.turns[len(c.turns)-1]...)
 			if len(c.turns) == 1 && commits(statements) {
-				cut, how = c.proxy.loses(statements, DuringCommit)
+				if cut, how = c.proxy.loses(statements, DuringCommit); cut {
+					continue
+				}
+				if cut, how = c.proxy.loses(statements, BeforeCommit); cut {
+					return nil, true, how
+				}
 			}
 		}
 	}

@@ -175,3 +175,35 @@ func TestConnectionBreaksDuringCommit(t *testing.T) {
 		t.Errorf("%d of %d lost", lost, seen)
 	}
 }
+
+// A connection that breaks before the server has heard of the commit leaves nothing.
+func TestConnectionBreaksBeforeCommit(t *testing.T) {
+	p, tab := commitProxy(t)
+	loss := &Loss{Every: 1, When: BeforeCommit, Match: Holding("INTO number")}
+	p.Lose(loss)
+	one := connect(t, p.URL())
+	if _, err := one.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, 1); !broken(one, err) {
+		t.Errorf("got %v, want a broken connection", err)
+	}
+	two := connect(t, p.URL())
+	err := pgx.BeginFunc(t.Context(), two, func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, 2)
+		if err != nil {
+			t.Errorf("before the commit: %v", err)
+		}
+		return err
+	})
+	if !broken(two, err) {
+		t.Errorf("got %v, want a broken connection", err)
+	}
+	observer := connect(t, tab.url)
+	Eventually(t, 10*time.Second, "the server has noticed", func() (bool, string) {
+		var n int
+		must(t, observer.QueryRow(t.Context(), `
+			SELECT count(*) FROM pg_locks WHERE relation = 'number'::regclass AND pid <> pg_backend_pid()`).Scan(&n))
+		return n == 0, ""
+	})
+	if seen, lost := p.Lost(loss); seen != 2 || lost != 2 || tab.count(t, tab.url) != 0 {
+		t.Errorf("%d of %d lost and %d rows, want 2 of 2 and none", lost, seen, tab.count(t, tab.url))
+	}
+}
