@@ -23,14 +23,14 @@ func TestCommitReplyLost(t *testing.T) {
 	night.Database = proxy.URL()
 	// A commit is that of a batch, and of many at once when the database is slow: few
 	// senders keep it small.
-	intents := &Loss{Match: Holding("INSERT INTO batch"), Every: 8}
-	torn := &Loss{Match: Holding("INSERT INTO batch"), Every: 100, When: DuringCommit}
+	intents := &Loss{Match: Holding("WITH fence AS MATERIALIZED"), Every: 8}
+	torn := &Loss{Match: Holding("WITH fence AS MATERIALIZED"), Every: 100, When: DuringCommit}
 	responses := &Loss{Match: Holding("INSERT INTO response"), Every: 3}
 	unwritten := &Loss{Match: Holding("INSERT INTO response"), Every: 10, When: BeforeCommit}
 	others := &Loss{Every: 100} // whatever else is written: receipts, leases
 	proxy.Lose(torn, intents, unwritten, responses, others)
 
-	node := night.StartNode(t, NodeOptions{Name: "one", Args: []string{"--senders", "40"}})
+	node := night.StartNode(t, NodeOptions{Name: "one", Args: []string{"--senders", "20"}})
 	began := time.Now()
 	night.settle(t, db, within)
 	took := time.Since(began)
