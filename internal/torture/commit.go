@@ -15,7 +15,8 @@ import (
 
 // CommitProxy is a Proxy in front of Postgres that understands its protocol and loses
 // the replies to commits: the transaction is committed, and the client, whose connection
-// is broken, does not learn of it. Connections with TLS pass as they are.
+// is broken, does not learn of it; or it is not committed, and the client does not learn
+// that either. Connections with TLS pass as they are.
 type CommitProxy struct {
 	*Proxy
 
@@ -35,19 +36,24 @@ const (
 	// DuringCommit is when the server has just been sent the whole transaction: whether
 	// it is committed, and when, is not known to anybody.
 	DuringCommit
+	// BeforeCommit is when the client sends the end of the transaction, which does not
+	// reach the server: nothing is committed.
+	BeforeCommit
 )
 
 // Loss says which commits lose their reply, and counts them. Set it up before Lose.
 type Loss struct {
 	// Match chooses transactions by their statements; nil is every one that writes.
 	Match func(statements []string) bool
-	// Share is how many of those are lost, from 0 to 1.
-	Share float64
+	// Every is among how many of those one is lost, which one at random; 0 loses none.
+	Every int
 	// Most is how many are lost at most; 0 is no limit.
 	Most int
 	When Moment
 
-	seen, lost int // under the lock of the proxy
+	// Under the lock of the proxy.
+	seen, lost int
+	next       int // which of the Every that come now
 }
 
 // Holding matches transactions of which a statement holds the text.
@@ -115,7 +121,13 @@ func (p *CommitProxy) loses(statements []string, when Moment) (lost bool, how Ho
 			continue
 		}
 		loss.seen++
-		if roll := p.random.Float64(); roll >= loss.Share || loss.Most > 0 && loss.lost == loss.Most {
+		if loss.Every == 0 || loss.Most > 0 && loss.lost == loss.Most {
+			return false, RST
+		}
+		if (loss.seen-1)%loss.Every == 0 {
+			loss.next = p.random.IntN(loss.Every)
+		}
+		if (loss.seen-1)%loss.Every != loss.next {
 			return false, RST
 		}
 		loss.lost++
@@ -159,7 +171,7 @@ type conversation struct {
 
 type fromClient struct{ *conversation }
 
-// pass reads what the client says. Everything is forwarded as it comes.
+// pass reads what the client says. It is forwarded as it comes.
 func (c fromClient) pass(chunk []byte) (out []byte, cut bool, how How) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,7 +202,12 @@ func (c fromClient) pass(chunk []byte) (out []byte, cut bool, how How) {
 		if ended := c.said(kind, body); ended && !cut {
 			statements := append(c.done[:len(c.done):len(c.done)], c.turns[len(c.turns)-1]...)
 			if len(c.turns) == 1 && commits(statements) {
-				cut, how = c.proxy.loses(statements, DuringCommit)
+				if cut, how = c.proxy.loses(statements, DuringCommit); cut {
+					continue
+				}
+				if cut, how = c.proxy.loses(statements, BeforeCommit); cut {
+					return nil, true, how
+				}
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func TestCommitIsDoneAndItsReplyLost(t *testing.T) {
 			return conn.SendBatch(ctx, &b).Close()
 		}},
 	} {
-		loss := &Loss{Share: 1, Match: Holding("number")}
+		loss := &Loss{Every: 1, Match: Holding("number")}
 		p.Lose(loss)
 		conn := connect(t, p.URL())
 		if err := test.commit(t.Context(), conn); !broken(conn, err) {
@@ -86,7 +86,7 @@ func TestCommitIsDoneAndItsReplyLost(t *testing.T) {
 // What is not a commit passes: reads, errors, rollbacks, and what no Loss matches.
 func TestCommitProxyLosesNothingElse(t *testing.T) {
 	p, tab := commitProxy(t)
-	loss := &Loss{Share: 1, Match: Holding("number")}
+	loss := &Loss{Every: 1, Match: Holding("number")}
 	p.Lose(loss)
 	conn := connect(t, p.URL())
 	for range 3 {
@@ -124,23 +124,29 @@ func TestCommitProxyLosesNothingElse(t *testing.T) {
 	}
 }
 
-// A share is lost, and not more than the most; the seed decides which.
-func TestCommitShare(t *testing.T) {
+// One of every so many is lost, and not more than the most.
+func TestCommitsAreLostNowAndThen(t *testing.T) {
 	p, tab := commitProxy(t)
-	loss := &Loss{Share: 0.2, Most: 15, Match: Holding("INTO number")}
+	loss := &Loss{Every: 5, Most: 15, Match: Holding("INTO number")}
 	p.Lose(loss)
 	conn := connect(t, p.URL())
-	failed := 0
+	var failed []int
 	for n := range 200 {
 		_, err := conn.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, n)
 		if err != nil {
-			failed++
+			failed = append(failed, n)
 			conn = connect(t, p.URL())
 		}
 	}
 	seen, lost := p.Lost(loss)
-	if seen != 200 || lost != failed || lost != 15 {
-		t.Errorf("%d lost of %d, %d errors; want 15 of 200", lost, seen, failed)
+	if seen != 200 || lost != 15 || len(failed) != 15 {
+		t.Errorf("%d lost of %d, errors at %v; want 15 of 200", lost, seen, failed)
+	}
+	for i, n := range failed {
+		if n/5 != i {
+			t.Errorf("errors at %v, want one of every five", failed)
+			break
+		}
 	}
 	if got := tab.count(t, tab.url); got != 200 {
 		t.Errorf("%d rows, want all 200", got)
@@ -157,7 +163,7 @@ func TestConnectionBreaksDuringCommit(t *testing.T) {
 	_, err = first.Exec(t.Context(), `INSERT INTO number VALUES (1)`)
 	must(t, err)
 
-	loss := &Loss{Share: 1, When: DuringCommit, Match: Holding("INTO number")}
+	loss := &Loss{Every: 1, When: DuringCommit, Match: Holding("INTO number")}
 	p.Lose(loss)
 	conn := connect(t, p.URL())
 	if _, err := conn.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, 1); !broken(conn, err) {
@@ -167,5 +173,37 @@ func TestConnectionBreaksDuringCommit(t *testing.T) {
 	Eventually(t, 10*time.Second, "the server commits all the same", func() (bool, string) { return tab.count(t, tab.url) == 1, "" })
 	if seen, lost := p.Lost(loss); seen != 1 || lost != 1 {
 		t.Errorf("%d of %d lost", lost, seen)
+	}
+}
+
+// A connection that breaks before the server has heard of the commit leaves nothing.
+func TestConnectionBreaksBeforeCommit(t *testing.T) {
+	p, tab := commitProxy(t)
+	loss := &Loss{Every: 1, When: BeforeCommit, Match: Holding("INTO number")}
+	p.Lose(loss)
+	one := connect(t, p.URL())
+	if _, err := one.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, 1); !broken(one, err) {
+		t.Errorf("got %v, want a broken connection", err)
+	}
+	two := connect(t, p.URL())
+	err := pgx.BeginFunc(t.Context(), two, func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, 2)
+		if err != nil {
+			t.Errorf("before the commit: %v", err)
+		}
+		return err
+	})
+	if !broken(two, err) {
+		t.Errorf("got %v, want a broken connection", err)
+	}
+	observer := connect(t, tab.url)
+	Eventually(t, 10*time.Second, "the server has noticed", func() (bool, string) {
+		var n int
+		must(t, observer.QueryRow(t.Context(), `
+			SELECT count(*) FROM pg_locks WHERE relation = 'number'::regclass AND pid <> pg_backend_pid()`).Scan(&n))
+		return n == 0, ""
+	})
+	if seen, lost := p.Lost(loss); seen != 2 || lost != 2 || tab.count(t, tab.url) != 0 {
+		t.Errorf("%d of %d lost and %d rows, want 2 of 2 and none", lost, seen, tab.count(t, tab.url))
 	}
 }
