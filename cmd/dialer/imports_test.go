@@ -29,6 +29,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	},
 	// For tests and for making the samples; nothing of the program may use them.
 	"internal/postgres/postgrestest": {[]string{"internal/pgserver", "internal/postgres", "migrations"}, []string{"github.com/jackc/pgx/v5"}},
+	"internal/torture":               {[]string{"internal/campaign", "internal/simulator"}, []string{"github.com/jackc/pgx/v5"}},
 	"internal/pgserver/withpg":       {[]string{"internal/pgserver"}, nil},
 	"internal/smartcall/sdktest":     {nil, nil},
 	"sample_campaigns/gen":           {nil, []string{"golang.org/x/text"}},

@@ -78,7 +78,7 @@ func (c *check) derive(ctx context.Context) error {
 		            -- Refused, and the platform counted it: too often, a chance is used up. Refused
 		            -- for a fault of campaign, account or hour: the chance is given back.
 		            WHEN p.class = 'refused' AND p.counts AND f.chance = p.chance + 1 AND f.at >= p.responded_at THEN 'too often'
-		            WHEN p.class = 'refused' AND NOT p.counts AND f.chance = p.chance AND f.at >= p.responded_at AND p.code <> ALL (`+finalCodes+`) THEN 'held'
+		            WHEN p.class = 'refused' AND NOT p.counts AND f.chance = p.chance AND f.at >= p.responded_at AND p.code <> ALL (` + finalCodes + `) THEN 'held'
 		            WHEN f.chance = p.chance + 1 AND (f.waits OR f.at >= p.recorded_at) AND EXISTS (
 		                 SELECT FROM witness.retry y
 		                  WHERE y.campaign_id = p.campaign_id AND y.outcome = p.outcome AND y.chance = p.chance
