@@ -13,7 +13,15 @@ import (
 // after report.attempt, which is among the things that are checked. Further evidence
 // about an attempt, such as a person's word, belongs into this one CASE.
 func (c *check) derive(ctx context.Context) error {
-	for _, sql := range []string{`
+	for _, sql := range deriveSQL {
+		if _, err := c.tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("join both ledgers: %w", err)
+		}
+	}
+	return nil
+}
+
+var deriveSQL = []string{`
 		CREATE INDEX ON witness.request (attempt_id);
 		CREATE INDEX ON witness.call (call_id);
 		ANALYZE witness.request, witness.call, witness.item, witness.name;
@@ -42,10 +50,11 @@ func (c *check) derive(ctx context.Context) error {
 		  LEFT JOIN (SELECT attempt_id, count(*) AS receipts, count(*) FILTER (WHERE final) AS finals FROM receipt GROUP BY attempt_id) e ON e.attempt_id = a.attempt_id
 		  LEFT JOIN (SELECT attempt_id, count(*) AS arrivals, count(*) FILTER (WHERE verdict = 'accepted') AS calls
 		               FROM witness.request WHERE attempt_id IS NOT NULL GROUP BY attempt_id) s ON s.attempt_id = a.attempt_id
-		  LEFT JOIN LATERAL (
-		       SELECT u.run_id, u.version, u.ended_at, u.end_reason FROM run u
-		        WHERE u.campaign_id = a.campaign_id AND u.started_at <= a.intent_at
-		        ORDER BY u.started_at DESC LIMIT 1) u ON true;
+		  -- The run that was open, or the last one before.
+		  LEFT JOIN (SELECT campaign_id, run_id, version, started_at, ended_at, end_reason,
+		                    lead(started_at, 1, 'infinity') OVER (PARTITION BY campaign_id ORDER BY started_at, run_id) AS next_at
+		               FROM run WHERE started_at IS NOT NULL) u
+		         ON u.campaign_id = a.campaign_id AND a.intent_at >= u.started_at AND a.intent_at < u.next_at;
 		ALTER TABLE witness.attempt ADD PRIMARY KEY (attempt_id);
 		ANALYZE witness.attempt;`, `
 
@@ -111,12 +120,6 @@ func (c *check) derive(ctx context.Context) error {
 		              WHERE e.kind <> 'query' GROUP BY 1, 2, 3) r USING (call_id, out_id, report)
 		  LEFT JOIN (SELECT call_id, out_id, report, count(*) FILTER (WHERE place = 'inbox') AS inbox, count(*) FILTER (WHERE place = 'stranger') AS strangers
 		               FROM witness.aside GROUP BY call_id, out_id, report) w USING (call_id, out_id, report);`,
-	} {
-		if _, err := c.tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
-			return fmt.Errorf("join both ledgers: %w", err)
-		}
-	}
-	return nil
 }
 
 // finalCodes are those after which a contact is done: the platform, or we, said that

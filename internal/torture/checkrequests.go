@@ -54,17 +54,27 @@ var requestInvariants = []Invariant{
 		 WHERE within > most`}},
 
 	{"I10", "Every intent and every arrival lies in a window of the campaign.", []string{`
-		SELECT format('%s: %s at %s, %s', witness.label(a), m.what, (m.at AT TIME ZONE s.zone)::time(0), s.zone)
-		  FROM (SELECT attempt_id, intent_at AS at, 'intended' AS what FROM witness.attempt
-		        UNION ALL
-		        SELECT attempt_id, wall, 'arrived' FROM witness.request WHERE attempt_id IS NOT NULL) m
-		  JOIN witness.attempt a USING (attempt_id)
-		  JOIN witness.spec s USING (campaign_id, version)
-		 CROSS JOIN LATERAL (SELECT (extract(epoch FROM (m.at AT TIME ZONE s.zone)::time) / 60)::numeric AS minute) t
-		 WHERE NOT EXISTS (
-		       SELECT FROM witness.open o
-		        WHERE o.campaign_id = s.campaign_id AND o.version = s.version
-		          AND CASE WHEN from_minute < to_minute THEN minute >= from_minute AND minute < to_minute ELSE minute >= from_minute OR minute < to_minute END)`}},
+		WITH moment AS MATERIALIZED (
+			SELECT a.attempt_id, a.campaign_id, a.version, m.at, m.what, date_trunc('minute', m.at) AS minute
+			  FROM (SELECT attempt_id, intent_at AS at, 'intended' AS what FROM witness.attempt
+			        UNION ALL
+			        SELECT attempt_id, wall, 'arrived' FROM witness.request WHERE attempt_id IS NOT NULL) m
+			  JOIN witness.attempt a USING (attempt_id)
+		), closed AS (
+			-- Windows begin and end with a minute, so one look at each minute is enough.
+			SELECT campaign_id, version, minute, zone
+			  FROM (SELECT DISTINCT campaign_id, version, minute FROM moment) m
+			  JOIN witness.spec s USING (campaign_id, version)
+			 CROSS JOIN LATERAL (SELECT extract(hour FROM minute AT TIME ZONE zone) * 60 + extract(minute FROM minute AT TIME ZONE zone) AS of_day) t
+			 WHERE NOT EXISTS (
+			       SELECT FROM witness.open o
+			        WHERE o.campaign_id = s.campaign_id AND o.version = s.version
+			          AND CASE WHEN from_minute < to_minute THEN of_day >= from_minute AND of_day < to_minute ELSE of_day >= from_minute OR of_day < to_minute END)
+		)
+		SELECT format('%s: %s at %s, %s', witness.label(a), m.what, (m.at AT TIME ZONE zone)::time(0), zone)
+		  FROM moment m
+		  JOIN closed USING (campaign_id, version, minute)
+		  JOIN witness.attempt a USING (attempt_id)`}},
 
 	{"I11", "Nobody on the list of suppressed numbers is called by an intent after the entry.", []string{`
 		SELECT format('%s: suppressed at %s, intended at %s, arrived at %s', coalesce(witness.label(a), masked(r.phone)), s.added_at, a.intent_at, r.wall)
