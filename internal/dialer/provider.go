@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"dialer/internal/campaign"
@@ -117,7 +118,7 @@ func judge(j *job, resp *smartcall.Response, err error, now time.Time) (campaign
 	if !ok {
 		e = &smartcall.Error{Class: smartcall.ClassUnknown, Err: err} // what is not understood is unknown
 	}
-	r.Code, r.Message, r.RequestID, r.SentAt = e.Code, e.Message, e.RequestID, e.SentAt
+	r.Code, r.Message, r.RequestID, r.SentAt = e.Code, withoutNumber(e.Message, j.contact.Phone), e.RequestID, e.SentAt
 	reason := "the platform answered " + e.Code
 	if e.Code == "" {
 		reason = e.Error() // our own fault, or no key was to be had
@@ -174,6 +175,17 @@ func judge(j *job, resp *smartcall.Response, err error, now time.Time) (campaign
 		r.Message = e.Err.Error()
 	}
 	return r, fault{}
+}
+
+// withoutNumber masks the called number in a text of the platform, which people read
+// in report.attempt.
+func withoutNumber(text string, p campaign.Phone) string {
+	digits := p.Digits()
+	if digits == "" {
+		return text
+	}
+	// After a country code the trunk 0 is left out.
+	return strings.NewReplacer(digits, p.Masked(), strings.TrimPrefix(digits, "0"), p.Masked()).Replace(text)
 }
 
 // bounded drops the next attempt of a contact that has had as many as can be named.

@@ -34,6 +34,7 @@ var deriveSQL = []string{`
 		       o.outcome::text, o.call_id AS ended_call_id, o.status_code, o.smart_status_code, o.early_media_code, o.talk_s,
 		       o.ended_at, o.recorded_at, o.source::text, l.at AS lost_at,
 		       coalesce(e.receipts, 0) AS receipts, coalesce(e.finals, 0) AS finals, coalesce(s.arrivals, 0) AS arrivals, coalesce(s.calls, 0) AS calls,
+		       s.first_arrived_at, s.last_arrived_at,
 		       u.run_id, u.version, u.ended_at AS run_ended_at, u.end_reason::text,
 		       CASE WHEN o.attempt_id IS NOT NULL                      THEN 'ended'
 		            WHEN r.class IN ('throttled', 'refused', 'unsent') THEN r.class::text
@@ -48,7 +49,7 @@ var deriveSQL = []string{`
 		  LEFT JOIN outcome  o ON o.account_id = a.account_id AND o.attempt_id = a.attempt_id
 		  LEFT JOIN lost     l ON l.account_id = a.account_id AND l.attempt_id = a.attempt_id
 		  LEFT JOIN (SELECT attempt_id, count(*) AS receipts, count(*) FILTER (WHERE final) AS finals FROM receipt GROUP BY attempt_id) e ON e.attempt_id = a.attempt_id
-		  LEFT JOIN (SELECT attempt_id, count(*) AS arrivals, count(*) FILTER (WHERE verdict = 'accepted') AS calls
+		  LEFT JOIN (SELECT attempt_id, count(*) AS arrivals, count(*) FILTER (WHERE verdict = 'accepted') AS calls, min(wall) AS first_arrived_at, max(wall) AS last_arrived_at
 		               FROM witness.request WHERE attempt_id IS NOT NULL GROUP BY attempt_id) s ON s.attempt_id = a.attempt_id
 		  -- The run that was open, or the last one before.
 		  LEFT JOIN (SELECT campaign_id, run_id, version, started_at, ended_at, end_reason,

@@ -41,11 +41,10 @@ var requestInvariants = []Invariant{
 		SELECT format('%s: written at %s, to be sent by %s', witness.label(a), sent_at, send_by)
 		  FROM witness.attempt a
 		 WHERE sent_at > send_by`, `
-		SELECT format('%s: arrived at %s, to be sent by %s', witness.label(a), r.wall, a.send_by)
+		SELECT format('%s: arrived at %s, to be sent by %s', witness.label(a), last_arrived_at, send_by)
 		  FROM witness.rules
-		 CROSS JOIN witness.request r
-		  JOIN witness.attempt a USING (attempt_id)
-		 WHERE r.wall > a.send_by + transit + clock`}},
+		 CROSS JOIN witness.attempt a
+		 WHERE last_arrived_at > send_by + transit + clock`}},
 
 	{"I9", "Not one sliding second holds more requests than the account's limit.", []string{`
 		SELECT format('account %s: %s requests in the second until %s, the limit is %s', account, within, wall, most)
@@ -54,27 +53,25 @@ var requestInvariants = []Invariant{
 		 WHERE within > most`}},
 
 	{"I10", "Every intent and every arrival lies in a window of the campaign.", []string{`
-		WITH moment AS MATERIALIZED (
-			SELECT a.attempt_id, a.campaign_id, a.version, m.at, m.what, date_trunc('minute', m.at) AS minute
-			  FROM (SELECT attempt_id, intent_at AS at, 'intended' AS what FROM witness.attempt
-			        UNION ALL
-			        SELECT attempt_id, wall, 'arrived' FROM witness.request WHERE attempt_id IS NOT NULL) m
-			  JOIN witness.attempt a USING (attempt_id)
-		), closed AS (
+		WITH closed AS MATERIALIZED (
 			-- Windows begin and end with a minute, so one look at each minute is enough.
 			SELECT campaign_id, version, minute, zone
-			  FROM (SELECT DISTINCT campaign_id, version, minute FROM moment) m
+			  FROM (SELECT DISTINCT campaign_id, version, date_trunc('minute', intent_at) AS minute FROM witness.attempt
+			        UNION
+			        SELECT DISTINCT campaign_id, version, date_trunc('minute', first_arrived_at) FROM witness.attempt
+			        UNION
+			        SELECT DISTINCT campaign_id, version, date_trunc('minute', last_arrived_at) FROM witness.attempt) m
 			  JOIN witness.spec s USING (campaign_id, version)
 			 CROSS JOIN LATERAL (SELECT extract(hour FROM minute AT TIME ZONE zone) * 60 + extract(minute FROM minute AT TIME ZONE zone) AS of_day) t
-			 WHERE NOT EXISTS (
+			 WHERE minute IS NOT NULL AND NOT EXISTS (
 			       SELECT FROM witness.open o
 			        WHERE o.campaign_id = s.campaign_id AND o.version = s.version
 			          AND CASE WHEN from_minute < to_minute THEN of_day >= from_minute AND of_day < to_minute ELSE of_day >= from_minute OR of_day < to_minute END)
 		)
-		SELECT format('%s: %s at %s, %s', witness.label(a), m.what, (m.at AT TIME ZONE zone)::time(0), zone)
-		  FROM moment m
-		  JOIN closed USING (campaign_id, version, minute)
-		  JOIN witness.attempt a USING (attempt_id)`}},
+		SELECT format('%s: intended at %s, arrived at %s, %s', witness.label(a), (a.intent_at AT TIME ZONE zone)::time(0), (a.last_arrived_at AT TIME ZONE zone)::time(0), zone)
+		  FROM witness.attempt a
+		  JOIN closed c ON c.campaign_id = a.campaign_id AND c.version = a.version
+		   AND c.minute IN (date_trunc('minute', a.intent_at), date_trunc('minute', a.first_arrived_at), date_trunc('minute', a.last_arrived_at))`}},
 
 	{"I11", "Nobody on the list of suppressed numbers is called by an intent after the entry.", []string{`
 		SELECT format('%s: suppressed at %s, intended at %s, arrived at %s', coalesce(witness.label(a), masked(r.phone)), s.added_at, a.intent_at, r.wall)
