@@ -1,3 +1,7 @@
+// Package torture proves the promise of the dialer under faults. Its checker lays two
+// ledgers side by side, the dialer's and that of the simulated platform, which knows
+// what truly happened, and looks for violations of the invariants that make up
+// "nobody called twice, nobody forgotten".
 package torture
 
 import (

@@ -52,7 +52,7 @@ func bigNight(b *testing.B, db *postgres.DB, n int, at time.Time) []byte {
 			b.Fatal(err)
 		}
 	}
-	account, err := db.ApplyAccount(ctx, &campaign.Account{
+	_, err := db.ApplyAccount(ctx, &campaign.Account{
 		Name: "acme", Endpoint: "http://127.0.0.1:1", Limit: 1000, CallerIDs: []campaign.CallerID{{Number: shown, Lines: 2000}},
 	}, at)
 	must(err)
@@ -81,7 +81,6 @@ func bigNight(b *testing.B, db *postgres.DB, n int, at time.Time) []byte {
 		at.Format(time.RFC3339), shown))
 	must(err)
 	must(db.EndRun(ctx, run, "done", at.Add(time.Hour)))
-	_ = account
 
 	var ledger bytes.Buffer
 	lines := json.NewEncoder(&ledger)

@@ -18,7 +18,12 @@ var truthInvariants = []Invariant{
 		SELECT format('%s: the final report on CallId %s was acknowledged, and there is no outcome', witness.label(a), r.call_id)
 		  FROM witness.report r
 		  JOIN witness.attempt a USING (attempt_id)
-		 WHERE r.report = 'VoiceReport' AND r.acked > 0 AND r.inbox = 0 AND a.outcome IS NULL`}},
+		 WHERE r.report = 'VoiceReport' AND r.acked > 0 AND r.inbox = 0 AND a.outcome IS NULL`, `
+		SELECT format('%s: the outcome is said to come from a query, and none about CallId %s was answered', witness.label(a), a.ended_call_id)
+		  FROM witness.rules
+		 CROSS JOIN witness.attempt a
+		 WHERE a.source = 'query' AND NOT torn
+		   AND NOT EXISTS (SELECT FROM witness.query q WHERE q.call_id = a.ended_call_id AND q.attempt_id = a.attempt_id AND q.verdict = 'accepted')`}},
 
 	{"I7b", "Every accepted call is one that we know may have been made.", []string{`
 		SELECT format('%s: CallId %s was placed at %s', coalesce(witness.label(a), 'no attempt'), r.call_id, r.wall)

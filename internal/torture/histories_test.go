@@ -118,6 +118,8 @@ var badHistories = []badHistory{
 		sql: `UPDATE outcome SET call_id = 'other' WHERE attempt_id = r1.1`},
 	{breaks: "I7", what: "an answer to a query is taken wrongly",
 		sql: `UPDATE outcome SET status_code = '200001' WHERE attempt_id = r10.1`},
+	{breaks: "I7", what: "an outcome is taken from a query that was never made",
+		seen: func(s *sight) { s.drop(simulator.KindQuery, "r10.1") }},
 	{breaks: "I7", also: []string{"I14c"}, what: "the phone was busy, we say that it was answered",
 		seen: func(s *sight) { s.call("r12.2").Outcome = "busy" }},
 	{breaks: "I7", also: []string{"I6", "I14", "I14b"}, what: "a report was acknowledged and its outcome is missing",

@@ -215,6 +215,9 @@ func (h *history) firstDay() {
 	h.dial(h.due(h.renewal, 13)[0], 10)
 
 	h.at(1, "10:30:00")
+	h.seen = append(h.seen, simulator.Entry{
+		Kind: simulator.KindQuery, Wall: h.now.UTC(), Account: "main", CallID: call[10].CallID, OutID: call[10].OutID, Verdict: simulator.VerdictAccepted, Code: "OK",
+	})
 	h.must(h.db.ApplyAnswer(ctx, h.account, h.lease.Node, campaign.Receipt{
 		Attempt: first(10), CallID: call[10].CallID, Key: [16]byte{10}, Kind: "query", Final: true, Outcome: campaign.Answered,
 		StatusCode: "200000", TalkSeconds: 12, Raw: []byte(`{}`),
