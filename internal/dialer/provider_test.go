@@ -45,6 +45,26 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// The platform repeats the called number in its texts; people see them in report.attempt.
+func TestTheMessageHoldsNoNumber(t *testing.T) {
+	for _, c := range []struct {
+		phone         campaign.Phone
+		message, want string
+	}{
+		{13800138000, "被叫号码13800138000呼叫失败", "被叫号码138****8000呼叫失败"},
+		{13800138000, "+8613800138000, 008613800138000", "+861****8000, 008****8000"},
+		{57188888888, "057188888888 or +8657188888888", "057****8888 or +865****8888"},
+		{0, "no number", "no number"},
+	} {
+		j := &job{work: &work{}, contact: campaign.Pending{Contact: campaign.Contact{Phone: c.phone}, Try: 1, Chance: 1}, attempt: campaign.NewAttemptID(1, 1, 1)}
+		for _, class := range []smartcall.Class{smartcall.ClassRefused, smartcall.ClassUnknown} {
+			if r, _ := judge(j, nil, &smartcall.Error{Class: class, Code: "X", Message: c.message}, time.Now()); r.Message != c.want {
+				t.Errorf("%s: got %q, want %q", class, r.Message, c.want)
+			}
+		}
+	}
+}
+
 func TestTheLastTryIsTheLast(t *testing.T) {
 	j := &job{work: &work{}, contact: campaign.Pending{Try: campaign.MaxTries, Chance: 1}, attempt: campaign.NewAttemptID(1, 1, campaign.MaxTries)}
 	if r, _ := judge(j, nil, &smartcall.Error{Class: smartcall.ClassThrottled}, time.Now()); !r.Again.At.IsZero() {

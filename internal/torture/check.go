@@ -1,9 +1,14 @@
+// Package torture proves the promise of the dialer under faults. Its checker lays two
+// ledgers side by side, the dialer's and that of the simulated platform, which knows
+// what truly happened, and looks for violations of the invariants that make up
+// "nobody called twice, nobody forgotten".
 package torture
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,12 +63,12 @@ type Pause struct {
 	ResumedAt time.Time // when the resumption was asked for; zero: never
 }
 
-// Invariant is one sentence about both ledgers, and the query for its violations.
+// Invariant is one sentence about both ledgers, and the queries for its violations.
 type Invariant struct {
 	Name string // as in I2, I2b
 	Says string
-	// sql returns one text for each violation.
-	sql string
+	// queries return one text for each violation.
+	queries []string
 }
 
 // Invariants returns everything that Check looks at, in its order.
@@ -151,7 +156,7 @@ func (c *check) find(ctx context.Context, invariant Invariant) (Finding, error) 
 	f := Finding{Invariant: invariant}
 	began := time.Now()
 	rows, err := c.tx.Query(ctx, `
-		WITH v (line) AS MATERIALIZED (`+invariant.sql+`)
+		WITH v (line) AS MATERIALIZED (`+strings.Join(invariant.queries, "\nUNION ALL\n")+`)
 		SELECT line, count(*) OVER () FROM v LIMIT `+fmt.Sprint(c.rules.Lines), pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		return f, fmt.Errorf("%s: %w", invariant.Name, err)

@@ -13,7 +13,15 @@ import (
 // after report.attempt, which is among the things that are checked. Further evidence
 // about an attempt, such as a person's word, belongs into this one CASE.
 func (c *check) derive(ctx context.Context) error {
-	for _, sql := range []string{`
+	for _, sql := range deriveSQL {
+		if _, err := c.tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("join both ledgers: %w", err)
+		}
+	}
+	return nil
+}
+
+var deriveSQL = []string{`
 		CREATE INDEX ON witness.request (attempt_id);
 		CREATE INDEX ON witness.call (call_id);
 		ANALYZE witness.request, witness.call, witness.item, witness.name;
@@ -26,6 +34,7 @@ func (c *check) derive(ctx context.Context) error {
 		       o.outcome::text, o.call_id AS ended_call_id, o.status_code, o.smart_status_code, o.early_media_code, o.talk_s,
 		       o.ended_at, o.recorded_at, o.source::text, l.at AS lost_at,
 		       coalesce(e.receipts, 0) AS receipts, coalesce(e.finals, 0) AS finals, coalesce(s.arrivals, 0) AS arrivals, coalesce(s.calls, 0) AS calls,
+		       s.first_arrived_at, s.last_arrived_at,
 		       u.run_id, u.version, u.ended_at AS run_ended_at, u.end_reason::text,
 		       CASE WHEN o.attempt_id IS NOT NULL                      THEN 'ended'
 		            WHEN r.class IN ('throttled', 'refused', 'unsent') THEN r.class::text
@@ -40,12 +49,13 @@ func (c *check) derive(ctx context.Context) error {
 		  LEFT JOIN outcome  o ON o.account_id = a.account_id AND o.attempt_id = a.attempt_id
 		  LEFT JOIN lost     l ON l.account_id = a.account_id AND l.attempt_id = a.attempt_id
 		  LEFT JOIN (SELECT attempt_id, count(*) AS receipts, count(*) FILTER (WHERE final) AS finals FROM receipt GROUP BY attempt_id) e ON e.attempt_id = a.attempt_id
-		  LEFT JOIN (SELECT attempt_id, count(*) AS arrivals, count(*) FILTER (WHERE verdict = 'accepted') AS calls
+		  LEFT JOIN (SELECT attempt_id, count(*) AS arrivals, count(*) FILTER (WHERE verdict = 'accepted') AS calls, min(wall) AS first_arrived_at, max(wall) AS last_arrived_at
 		               FROM witness.request WHERE attempt_id IS NOT NULL GROUP BY attempt_id) s ON s.attempt_id = a.attempt_id
-		  LEFT JOIN LATERAL (
-		       SELECT u.run_id, u.version, u.ended_at, u.end_reason FROM run u
-		        WHERE u.campaign_id = a.campaign_id AND u.started_at <= a.intent_at
-		        ORDER BY u.started_at DESC LIMIT 1) u ON true;
+		  -- The run that was open, or the last one before.
+		  LEFT JOIN (SELECT campaign_id, run_id, version, started_at, ended_at, end_reason,
+		                    lead(started_at, 1, 'infinity') OVER (PARTITION BY campaign_id ORDER BY started_at, run_id) AS next_at
+		               FROM run WHERE started_at IS NOT NULL) u
+		         ON u.campaign_id = a.campaign_id AND a.intent_at >= u.started_at AND a.intent_at < u.next_at;
 		ALTER TABLE witness.attempt ADD PRIMARY KEY (attempt_id);
 		ANALYZE witness.attempt;`, `
 
@@ -78,7 +88,7 @@ func (c *check) derive(ctx context.Context) error {
 		            -- Refused, and the platform counted it: too often, a chance is used up. Refused
 		            -- for a fault of campaign, account or hour: the chance is given back.
 		            WHEN p.class = 'refused' AND p.counts AND f.chance = p.chance + 1 AND f.at >= p.responded_at THEN 'too often'
-		            WHEN p.class = 'refused' AND NOT p.counts AND f.chance = p.chance AND f.at >= p.responded_at AND p.code <> ALL (`+finalCodes+`) THEN 'held'
+		            WHEN p.class = 'refused' AND NOT p.counts AND f.chance = p.chance AND f.at >= p.responded_at AND p.code <> ALL (` + finalCodes + `) THEN 'held'
 		            WHEN f.chance = p.chance + 1 AND (f.waits OR f.at >= p.recorded_at) AND EXISTS (
 		                 SELECT FROM witness.retry y
 		                  WHERE y.campaign_id = p.campaign_id AND y.outcome = p.outcome AND y.chance = p.chance
@@ -111,12 +121,6 @@ func (c *check) derive(ctx context.Context) error {
 		              WHERE e.kind <> 'query' GROUP BY 1, 2, 3) r USING (call_id, out_id, report)
 		  LEFT JOIN (SELECT call_id, out_id, report, count(*) FILTER (WHERE place = 'inbox') AS inbox, count(*) FILTER (WHERE place = 'stranger') AS strangers
 		               FROM witness.aside GROUP BY call_id, out_id, report) w USING (call_id, out_id, report);`,
-	} {
-		if _, err := c.tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
-			return fmt.Errorf("join both ledgers: %w", err)
-		}
-	}
-	return nil
 }
 
 // finalCodes are those after which a contact is done: the platform, or we, said that

@@ -2,7 +2,7 @@ package torture
 
 // The figures that people are shown.
 var figureInvariants = []Invariant{
-	{"I14", "The figures of a campaign are those of its contacts and attempts, counted row by row, and add up.", `
+	{"I14", "The figures of a campaign are those of its contacts and attempts, counted row by row, and add up.", []string{`
 		SELECT format('campaign %s: %s %s by report.campaign, %s counted', c.campaign_id, shown, what, coalesce(counted, 0))
 		  FROM report.campaign c
 		  LEFT JOIN (SELECT campaign_id, count(*) AS imported,
@@ -20,14 +20,13 @@ var figureInvariants = []Invariant{
 		       ('attempts', c.attempts, a.attempts), ('accepted', c.accepted, a.accepted), ('throttled', c.throttled, a.throttled), ('refused', c.refused, a.refused),
 		       ('unsent', c.unsent, a.unsent), ('doubtful', c.doubtful, a.doubtful), ('answered', c.answered, a.answered),
 		       ('contacts in all states together', c.pending + c.open + c.done + c.suppressed + c.cancelled + c.expired + c.unknown, k.imported)) v (what, shown, counted)
-		 WHERE shown <> coalesce(counted, 0)
-		UNION ALL
+		 WHERE shown <> coalesce(counted, 0)`, `
 		SELECT format('campaign %s: %s contacts are %s by report.contact, %s by the ledger', campaign_id, coalesce(r.n, 0), state, coalesce(k.n, 0))
 		  FROM (SELECT campaign_id, state::text, count(*) AS n FROM report.contact GROUP BY 1, 2) r
 		  FULL JOIN (SELECT campaign_id, state, count(*) AS n FROM witness.contact GROUP BY 1, 2) k USING (campaign_id, state)
-		 WHERE r.n IS DISTINCT FROM k.n`},
+		 WHERE r.n IS DISTINCT FROM k.n`}},
 
-	{"I14b", "Every running total is the count of its rows, and never goes back.", `
+	{"I14b", "Every running total is the count of its rows, and never goes back.", []string{`
 		SELECT format('campaign %s: %s is %s by the running totals, %s by its rows', campaign_id, label, coalesce(shown, 0), coalesce(counted, 0))
 		  FROM (SELECT campaign_id, label, sum(total) AS shown
 		          FROM (SELECT DISTINCT ON (campaign_id, label, node_id) campaign_id, label, total FROM progress ORDER BY campaign_id, label, node_id, seq DESC) p
@@ -36,13 +35,12 @@ var figureInvariants = []Invariant{
 		  FULL JOIN (SELECT campaign_id, 'response:' || class AS label, count(*) AS counted FROM witness.attempt WHERE class IS NOT NULL GROUP BY 1, 2
 		             UNION ALL SELECT campaign_id, 'outcome:' || outcome, count(*) FROM witness.attempt WHERE outcome IS NOT NULL GROUP BY 1, 2
 		             UNION ALL SELECT campaign_id, 'lost', count(*) FROM witness.attempt WHERE lost_at IS NOT NULL GROUP BY 1) c USING (campaign_id, label)
-		 WHERE coalesce(shown, 0) <> coalesce(counted, 0)
-		UNION ALL
+		 WHERE coalesce(shown, 0) <> coalesce(counted, 0)`, `
 		SELECT format('campaign %s, node %s: %s goes from %s back to %s', campaign_id, node_id, label, last, total)
 		  FROM (SELECT p.*, lag(total) OVER (PARTITION BY account_id, campaign_id, label, node_id ORDER BY seq) AS last FROM progress p) p
-		 WHERE total < last`},
+		 WHERE total < last`}},
 
-	{"I14c", "By campaign and outcome we count the calls that the platform made and told us of.", `
+	{"I14c", "By campaign and outcome we count the calls that the platform made and told us of.", []string{`
 		WITH apart AS (
 			-- The answer to a query may be vaguer than the truth; of one request with two calls,
 			-- by a fault of the platform, either may be the outcome.
@@ -65,5 +63,5 @@ var figureInvariants = []Invariant{
 		SELECT format('campaign %s: %s calls are %s by report.outcome, %s in truth', campaign_id, coalesce(s.n, 0), outcome, coalesce(t.n, 0))
 		  FROM shown s
 		  FULL JOIN truth t USING (campaign_id, outcome)
-		 WHERE s.n IS DISTINCT FROM t.n AND (SELECT quiescent AND NOT torn FROM witness.rules)`},
+		 WHERE s.n IS DISTINCT FROM t.n AND (SELECT quiescent AND NOT torn FROM witness.rules)`}},
 }

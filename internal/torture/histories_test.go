@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -45,10 +44,8 @@ var badHistories = []badHistory{
 		seen: func(s *sight) { s.request("r10.1").Caller = "057199999999" }},
 	{breaks: "I2", what: "the request goes before its intent",
 		seen: func(s *sight) { s.moved("r4.1", -time.Second) }},
-	{breaks: "I2", also: []string{"I5b", "I14", "I14b", "I18"}, what: "there never was an intent: the attempt is missing",
-		sql: `DELETE FROM attempt WHERE attempt_id = r6.1; DELETE FROM response WHERE attempt_id = r6.1; DELETE FROM lost WHERE attempt_id = r6.1`,
-		// The rest of the row's story is gone with it; the deadline shows that several rules may be broken at once.
-		rules: func(r *Rules) { r.Deadline = clock(2, "12:29:00") }},
+	{breaks: "I2", also: []string{"I5b", "I14", "I14b"}, what: "the database has forgotten an intent",
+		sql: `DELETE FROM attempt WHERE attempt_id = r6.1; DELETE FROM response WHERE attempt_id = r6.1; DELETE FROM lost WHERE attempt_id = r6.1`},
 	{breaks: "I2b", what: "a refused request is made again under the same OutId",
 		seen: func(s *sight) { s.add(s.later("r4.1", time.Second)) }},
 	{breaks: "I2c", what: "the first byte is written after the send_by",
@@ -57,15 +54,22 @@ var badHistories = []badHistory{
 		seen: func(s *sight) { s.moved("r4.1", 20*time.Second) }},
 	{breaks: "I3", also: []string{"I4"}, what: "a contact is called twice and the campaign permits one call",
 		sql: `UPDATE campaign_version SET spec = spec || '{"max_attempts": 1}' WHERE campaign_id = s`},
+	{breaks: "I3", also: []string{"I1", "I1b", "I2b"}, what: "a contact is rung more often than it has chances",
+		seen: func(s *sight) {
+			s.add(s.later("s1.1", time.Second))
+			s.add(s.later("s1.1", 2*time.Second))
+		}},
+	{breaks: "I4", also: []string{"I2", "I14", "I14b"}, what: "there is no first try before the second",
+		sql: `DELETE FROM attempt WHERE attempt_id = s2.1; DELETE FROM response WHERE attempt_id = s2.1; DELETE FROM lost WHERE attempt_id = s2.1`},
 	{breaks: "I4", what: "a lost attempt is redialled by a campaign that holds them",
 		sql: `UPDATE campaign_version SET spec = spec || '{"lost": "hold"}' WHERE campaign_id = s`},
 	{breaks: "I4", what: "a busy number is called again before its time",
 		sql: `UPDATE attempt SET intent_at = intent_at - interval '3 min' WHERE attempt_id = r2.2`},
-	{breaks: "I4", also: []string{"I7", "I14", "I14b", "I14c"}, what: "somebody who answered is called again",
+	{breaks: "I4", also: []string{"I7", "I14", "I14b"}, what: "somebody who answered is called again",
 		sql: `UPDATE outcome SET outcome = 'answered' WHERE attempt_id = r2.1`},
 	{breaks: "I4", what: "a contact that cannot be called is called again",
 		sql: `UPDATE response SET code = 'isv.MOBILE_NUMBER_ILLEGAL', counts = false WHERE attempt_id = r12.1`},
-	{breaks: "I4", also: []string{"I14", "I14b"}, what: "a node that died leaves a contact, and the next calls it again",
+	{breaks: "I4", also: []string{"I6", "I12", "I14", "I14b", "I19"}, what: "a node that died leaves a contact, and the next calls it again",
 		sql: `DELETE FROM response WHERE attempt_id = r3.1`},
 	{breaks: "I5", also: []string{"I14"}, what: "a contact of the file is missing",
 		sql: `DELETE FROM contact WHERE campaign_id = r AND n = 12`},
@@ -73,15 +77,28 @@ var badHistories = []badHistory{
 		sql: `UPDATE contact SET phone = 13911111111 WHERE campaign_id = r AND n = 4`},
 	{breaks: "I5", what: "a row of the file is neither contact nor duplicate nor reject",
 		sql: `ALTER TABLE import DROP CONSTRAINT import_check; UPDATE import SET rows = rows + 1 WHERE campaign_id = r`},
+	{breaks: "I5", also: []string{"I14"}, what: "a contact comes from no file",
+		sql: `INSERT INTO contact SELECT account_id, campaign_id, 16, 13922222222, vars, 1 FROM contact WHERE campaign_id = r AND n = 1`},
+	{breaks: "I5", also: []string{"I14"}, what: "a contact waits that does not exist",
+		sql: `INSERT INTO due SELECT account_id, campaign_id, 99, 1, 1, due_at, 'cap' FROM due WHERE campaign_id = r AND n = 11`},
 	{breaks: "I5b", what: "a busy contact no longer waits",
 		sql: `DELETE FROM due WHERE campaign_id = r AND n = 11`},
 	{breaks: "I5b", also: []string{"I14"}, what: "the cursor is past a contact that nobody called",
 		sql: `DELETE FROM skip WHERE campaign_id = r AND n = 7`},
 	{breaks: "I5b", also: []string{"I14"}, what: "a suppressed contact waits for its call",
 		sql: `INSERT INTO due SELECT account_id, campaign_id, n, 1, 1, at, 'cap' FROM skip WHERE campaign_id = r AND n = 7`},
+	{breaks: "I5b", also: []string{"I14"}, what: "the cursor is before a contact that was called",
+		sql: `UPDATE batch SET upto_n = 14 WHERE campaign_id = r`},
+	{breaks: "I5b", also: []string{"I14"}, what: "a suppressed contact is called later",
+		sql: `INSERT INTO skip SELECT account_id, campaign_id, n, 'suppressed', intent_at - interval '1 min' FROM attempt WHERE attempt_id = r2.2`},
+	{breaks: "I5b", what: "a contact whose attempt is lost does not wait, and the campaign redials",
+		sql: `UPDATE campaign_version SET spec = spec || '{"lost": "redial"}' WHERE campaign_id = r`},
+	{breaks: "I5b", what: "a contact that was called too often does not wait",
+		sql: `UPDATE response SET counts = true WHERE attempt_id = r4.1`},
+	{breaks: "I5b", what: "a contact is done because the campaign was at fault",
+		sql: `UPDATE response SET code = 'isv.VOICE_FILE_ILLEGAL' WHERE attempt_id = r4.1`},
 	{breaks: "I5b", what: "a contact that was throttled is taken for done",
-		sql: `UPDATE response SET class = 'throttled', counts = false, call_id = NULL WHERE attempt_id = r9.1;
-		      INSERT INTO response SELECT account_id, r9.1, 'throttled', false, sent_at, answered_at, code FROM response WHERE attempt_id = r3.1;
+		sql: `INSERT INTO response SELECT account_id, r9.1, 'throttled', false, sent_at, answered_at, code FROM response WHERE attempt_id = r3.1;
 		      INSERT INTO progress SELECT account_id, campaign_id, 'response:throttled', 99, 1, 1 FROM attempt WHERE attempt_id = r9.1;
 		      INSERT INTO progress SELECT account_id, campaign_id, 'lost:settled:response', 99, 1, 1 FROM attempt WHERE attempt_id = r9.1`,
 		seen: func(s *sight) {
@@ -97,11 +114,15 @@ var badHistories = []badHistory{
 		sql: `UPDATE run SET end_reason = 'done' WHERE campaign_id = r AND end_reason = 'window_closed'`},
 	{breaks: "I7", what: "the seconds of talk are wrong",
 		sql: `UPDATE outcome SET talk_s = 21 WHERE attempt_id = r1.1`},
+	{breaks: "I7", what: "the outcome is that of another call",
+		sql: `UPDATE outcome SET call_id = 'other' WHERE attempt_id = r1.1`},
 	{breaks: "I7", what: "an answer to a query is taken wrongly",
 		sql: `UPDATE outcome SET status_code = '200001' WHERE attempt_id = r10.1`},
+	{breaks: "I7", what: "an outcome is taken from a query that was never made",
+		seen: func(s *sight) { s.drop(simulator.KindQuery, "r10.1") }},
 	{breaks: "I7", also: []string{"I14c"}, what: "the phone was busy, we say that it was answered",
 		seen: func(s *sight) { s.call("r12.2").Outcome = "busy" }},
-	{breaks: "I7", also: []string{"I6", "I14", "I14b", "I14c"}, what: "a report was acknowledged and its outcome is missing",
+	{breaks: "I7", also: []string{"I6", "I14", "I14b"}, what: "a report was acknowledged and its outcome is missing",
 		sql: `DELETE FROM outcome WHERE attempt_id = r5.1`},
 	{breaks: "I7b", also: []string{"I13"}, what: "a phone rang by a request that we take for refused",
 		seen: func(s *sight) { r := s.request("r4.1"); r.Verdict, r.CallID = simulator.VerdictAccepted, "other" }},
@@ -130,13 +151,13 @@ var badHistories = []badHistory{
 	{breaks: "I11", what: "a number was on the list until later",
 		sql: `UPDATE suppression SET until = until + interval '1 day' WHERE until IS NOT NULL`},
 	{breaks: "I12", what: "a number gets a second call within a minute",
-		sql: `UPDATE attempt SET intent_at = intent_at - interval '90 s' WHERE attempt_id = r12.2`,
-		also: []string{"I4"}},
+		sql: `UPDATE attempt SET intent_at = intent_at - interval '90 s' WHERE attempt_id = r12.2`},
+	{breaks: "I12", also: []string{"I1b", "I7b", "I13"}, what: "a number gets a second call within a minute, because the first is taken for throttled",
+		seen: func(s *sight) { r := s.request("r3.1"); r.Verdict, r.CallID = simulator.VerdictAccepted, "other" }},
 	{breaks: "I12", what: "a number gets a second call within a day",
 		sql: `UPDATE campaign_version SET spec = jsonb_set(spec, '{caps,per_day}', '1') WHERE campaign_id = r`},
 	{breaks: "I12", what: "another campaign has called the number in the last 30 days",
-		sql: `UPDATE campaign_version SET spec = jsonb_set(spec, '{caps,per_30_days}', '1') WHERE campaign_id = s`,
-	},
+		sql: `UPDATE campaign_version SET spec = jsonb_set(spec, '{caps,per_30_days}', '1') WHERE campaign_id = s`},
 	{breaks: "I13", what: "a request that was not sent arrives",
 		seen: func(s *sight) {
 			r := *s.request("r6.1")
@@ -147,15 +168,27 @@ var badHistories = []badHistory{
 		sql: `UPDATE response SET call_id = 'other' WHERE attempt_id = r1.1`},
 	{breaks: "I13", what: "the platform did not say whether it took a request that we take for throttled",
 		seen: func(s *sight) { s.request("r3.1").Verdict = simulator.VerdictDropped }},
+	{breaks: "I13", what: "the platform did not say whether it took a request that we take for refused",
+		seen: func(s *sight) { s.request("r4.1").Verdict = simulator.VerdictDropped }},
+	{breaks: "I13", what: "the platform never saw a request that we take for throttled",
+		seen: func(s *sight) { s.drop(simulator.KindRequest, "r3.1") }},
 	{breaks: "I13", what: "a refusal that the platform never gave",
 		seen: func(s *sight) { s.drop(simulator.KindRequest, "r4.1") }},
 	{breaks: "I13b", what: "an attempt is lost before its time",
 		sql: `UPDATE lost SET at = at - interval '10 min' WHERE attempt_id = r6.1`},
-	{breaks: "I13b", also: []string{"I14", "I14b"}, what: "an attempt is lost that had ended",
+	{breaks: "I13b", also: []string{"I14b"}, what: "an attempt is lost that had ended",
 		sql: `INSERT INTO lost SELECT account_id, attempt_id, '2025-03-03 12:00+08', '' FROM attempt WHERE attempt_id = r1.1`},
 	{breaks: "I13b", what: "an outcome belongs to no attempt",
 		sql: `INSERT INTO outcome (account_id, attempt_id, outcome, call_id, status_code, status_msg, smart_status_code, early_media_code, hangup, talk_s, source, recorded_at)
 		      SELECT account_id, r7.1, outcome, 'other', '', '', '', '', '', 0, source, recorded_at FROM outcome WHERE attempt_id = r1.1`},
+	{breaks: "I13b", what: "a response belongs to no attempt",
+		sql: `INSERT INTO response SELECT account_id, r7.1, class, counts, sent_at, answered_at, code FROM response WHERE attempt_id = r4.1`},
+	{breaks: "I13b", what: "a request was sent before its intent",
+		sql: `UPDATE response SET sent_at = sent_at - interval '1 s' WHERE attempt_id = r1.1`},
+	{breaks: "I13b", what: "a request was answered before it was sent",
+		sql: `UPDATE response SET sent_at = sent_at + interval '1 s' WHERE attempt_id = r1.1`},
+	{breaks: "I13b", what: "a call had ended before it was intended",
+		sql: `UPDATE outcome SET recorded_at = recorded_at - interval '1 min' WHERE attempt_id = r1.1`},
 	{breaks: "I13c", what: "somebody who answered waits for another call",
 		sql: `INSERT INTO due SELECT account_id, campaign_id, n, 2, 2, intent_at, 'retry' FROM attempt WHERE attempt_id = r5.1`},
 	{breaks: "I13c", what: "a busy contact waits for less than the rule says",
@@ -165,24 +198,30 @@ var badHistories = []badHistory{
 	{breaks: "I13d", what: "a holder of an old term writes a batch",
 		sql: `UPDATE batch SET term = 9 WHERE seq = 2`},
 	{breaks: "I13d", what: "the cursor goes back",
-		sql: `UPDATE batch SET upto_n = 13 WHERE seq = 1`},
+		sql: `UPDATE batch SET upto_n = 16 WHERE seq = 1`},
+	{breaks: "I13d", what: "two batches have one number",
+		sql: `ALTER TABLE batch DROP CONSTRAINT batch_pkey; INSERT INTO batch SELECT * FROM batch WHERE seq = 1`},
 	{breaks: "I13e", what: "somebody may have been called twice, the ledger says",
 		sql: `INSERT INTO incident (at, account_id, kind, detail) SELECT changed_at, account_id, 'two_calls', 'outcome with CallId a, receipt with CallId b' FROM account`},
 	{breaks: "I14", what: "the cursor's row counts an intent too many",
 		sql: `UPDATE batch SET intents = intents + 1 WHERE seq = (SELECT max(seq) FROM batch WHERE campaign_id = r)`},
+	{breaks: "I14", what: "the view of contacts takes the unknown for done",
+		sql: `DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW report.contact AS ' || replace(pg_get_viewdef('report.contact'), '''unknown''::text', '''done''::text'); END $$`},
 	{breaks: "I14b", also: []string{"I14"}, what: "an accepted request is counted twice",
 		sql: `UPDATE progress SET total = total + 1 WHERE campaign_id = s AND label = 'response:accepted' AND seq = 2`},
 	{breaks: "I14b", what: "a total goes back",
 		sql: `UPDATE progress SET total = 50 WHERE campaign_id = r AND label = 'response:accepted' AND seq = 1`},
 	{breaks: "I14c", also: []string{"I14b"}, what: "a busy call is counted as one that nobody answered",
-		sql: `UPDATE progress SET label = 'outcome:no_user' WHERE false;
-		      INSERT INTO progress SELECT account_id, campaign_id, 'outcome:no_answer', 99, 1, 1 FROM attempt WHERE attempt_id = r2.1;
+		sql: `INSERT INTO progress SELECT account_id, campaign_id, 'outcome:no_answer', 99, 1, 1 FROM attempt WHERE attempt_id = r2.1;
 		      INSERT INTO progress SELECT account_id, campaign_id, 'outcome:busy', 99, 1, -1 FROM attempt WHERE attempt_id = r2.1`},
 	{breaks: "I15", what: "a firing that nobody noticed has no row",
 		sql: `DELETE FROM run WHERE end_reason = 'skipped'`},
 	{breaks: "I15", what: "a firing has two rows",
 		sql: `ALTER TABLE run DROP CONSTRAINT run_campaign_id_planned_at_key;
 		      INSERT INTO run (account_id, campaign_id, version, planned_at, ended_at, end_reason) SELECT account_id, campaign_id, version, planned_at, ended_at, end_reason FROM run WHERE end_reason = 'skipped'`},
+	{breaks: "I15", what: "a run is planned for a time that the schedule does not know",
+		sql: `INSERT INTO run (account_id, campaign_id, version, planned_at, ended_at, end_reason)
+		      SELECT account_id, campaign_id, version, planned_at + interval '1 h', ended_at, end_reason FROM run WHERE end_reason = 'skipped'`},
 	{breaks: "I15", what: "the schedule was forgotten",
 		sql: `UPDATE campaign SET next_run_at = NULL WHERE campaign_id = r`},
 	{breaks: "I16", what: "a campaign goes on after its pause was acknowledged",
@@ -201,61 +240,82 @@ var badHistories = []badHistory{
 			r.OutID, r.MonoUS = "0123456789abcde", r.MonoUS+10_000_000
 			s.add(r)
 		}},
+	{breaks: "I17", what: "the database names attempts otherwise than the program",
+		sql: `CREATE OR REPLACE FUNCTION out_id(attempt_id bigint) RETURNS text LANGUAGE sql STABLE AS $$ SELECT 'ABCDEFGHJKMNPQR' $$`},
 	{breaks: "I18", what: "an outcome comes after the deadline",
 		sql: `UPDATE outcome SET recorded_at = '2025-03-04 13:00:01+08' WHERE attempt_id = r1.1`},
 	{breaks: "I19", what: "more attempts are in doubt than the faults explain",
-		rules: func(r *Rules) { r.MostDoubt = new(3) }},
+		rules: func(r *Rules) { r.MostDoubt = new(4) }},
 	{breaks: "I20", what: "the platform's text holds a number",
 		sql: `UPDATE response SET message = 'called 13900000004: refused' WHERE attempt_id = r4.1`},
 	{breaks: "I20", what: "the reason of a pause holds the number of a landline",
 		sql: `UPDATE campaign SET reason = '057188880010 complained' WHERE campaign_id = r`},
 }
 
-// Each bad history is found bad for its reason and for no other.
+// Each bad history is found bad for its reason and for no other. Every invariant, and
+// every query of one, finds something in some history: a check that was never seen to
+// fail might as well not be there.
 func TestBadHistories(t *testing.T) {
 	h := goodHistory(t)
-	whole := regexp.MustCompile(`1[3-9]\d{9}|57188880010`)
+	found := make(map[string][]bool)
+	for _, invariant := range Invariants() {
+		found[invariant.Name] = make([]bool, len(invariant.queries))
+	}
 	for _, bad := range badHistories {
 		t.Run(bad.breaks+" "+bad.what, func(t *testing.T) {
-			r := h.spoil(t, bad)
-			want := append([]string{bad.breaks}, bad.also...)
-			got := r.Broken()
-			slices.Sort(want)
-			slices.Sort(got)
-			if !slices.Equal(got, want) {
-				t.Errorf("got %v, want %v", got, want)
-				h.must(r.Summary(t.Output()))
-			}
-			for _, f := range r.Findings {
-				for _, line := range f.Lines {
-					if whole.MatchString(line) {
-						t.Errorf("%s shows a whole number: %s", f.Name, line)
-					}
+			h.spoilt(t, bad, func(tx pgx.Tx, r Report) {
+				want := append([]string{bad.breaks}, bad.also...)
+				got := r.Broken()
+				slices.Sort(want)
+				slices.Sort(got)
+				if !slices.Equal(got, want) {
+					t.Errorf("got %v, want %v", got, want)
+					h.must(r.Summary(t.Output()))
 				}
-			}
+				masked(t, r)
+				i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Name == bad.breaks })
+				if i < 0 {
+					return
+				}
+				for q, query := range r.Findings[i].queries {
+					var finds bool
+					h.must(tx.QueryRow(t.Context(), `SELECT EXISTS (`+query+`)`, pgx.QueryExecModeSimpleProtocol).Scan(&finds))
+					found[bad.breaks][q] = found[bad.breaks][q] || finds
+				}
+			})
 		})
+	}
+	for _, invariant := range Invariants() {
+		for q, finds := range found[invariant.Name] {
+			if !finds {
+				t.Errorf("%s: %s No history is found bad by its query %d", invariant.Name, invariant.Says, q+1)
+			}
+		}
 	}
 }
 
-// A check that was never seen to fail is none.
-func TestEveryInvariantIsBroken(t *testing.T) {
-	broken := make(map[string]bool)
-	for _, bad := range badHistories {
-		broken[bad.breaks] = true
-	}
-	for _, invariant := range Invariants() {
-		if !broken[invariant.Name] {
-			t.Errorf("no history breaks %s: %s", invariant.Name, invariant.Says)
+var wholeNumber = regexp.MustCompile(`\b(139\d{8}|0?57188880010)\b`)
+
+func masked(t *testing.T, r Report) {
+	t.Helper()
+	for _, f := range r.Findings {
+		for _, line := range f.Lines {
+			if wholeNumber.MatchString(line) {
+				t.Errorf("%s shows a whole number: %s", f.Name, line)
+			}
 		}
-		delete(broken, invariant.Name)
-	}
-	for name := range broken {
-		t.Errorf("%s is no invariant", name)
 	}
 }
 
 // spoil checks the history with one thing wrong, and undoes it.
-func (h *history) spoil(t *testing.T, bad badHistory) Report {
+func (h *history) spoil(t *testing.T, bad badHistory) (report Report) {
+	t.Helper()
+	h.spoilt(t, bad, func(_ pgx.Tx, r Report) { report = r })
+	return report
+}
+
+// spoilt does the same and shows the database before it undoes it.
+func (h *history) spoilt(t *testing.T, bad badHistory, look func(pgx.Tx, Report)) {
 	t.Helper()
 	ctx := t.Context()
 	tx, err := h.db.Pool().Begin(ctx)
@@ -275,7 +335,7 @@ func (h *history) spoil(t *testing.T, bad badHistory) Report {
 	}
 	r, err := Check(ctx, tx, written(t, s.entries), rules)
 	h.must(err)
-	return r
+	look(tx, r)
 }
 
 var attemptName = regexp.MustCompile(`\b([rs])(\d+)\.(\d+)\b`)
@@ -368,5 +428,3 @@ func (s *sight) drop(kind, attempt string) {
 	i := s.find(kind, attempt)
 	s.entries = slices.Delete(s.entries, i, i+1)
 }
-
-func joined(lines []string) string { return strings.Join(lines, "\n") }

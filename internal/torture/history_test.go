@@ -64,7 +64,7 @@ func (h *history) rules() Rules {
 	return Rules{
 		Quiescent: true, LostAfter: 80 * time.Minute,
 		Pauses:   []Pause{{Campaign: "renewal", At: clock(1, "10:05:00"), ResumedAt: clock(1, "10:06:00")}},
-		Deadline: clock(2, "13:00:00"), MostDoubt: new(4),
+		Deadline: clock(2, "13:00:00"), MostDoubt: new(5),
 	}
 }
 
@@ -98,7 +98,7 @@ func (h *history) prepare() {
 	renewal.MaxAttempts = 3
 	next, err := renewal.Schedule.Next(h.now)
 	h.must(err)
-	h.renewal = h.apply(renewal, next, 12, 1, 0)
+	h.renewal = h.apply(renewal, next, 15, 1, 0)
 	survey := file("survey")
 	survey.MaxAttempts, survey.Lost = 2, campaign.LostRedial
 	h.survey = h.apply(survey, time.Time{}, 2, 1)
@@ -160,7 +160,7 @@ func (h *history) firstDay() {
 	ctx := h.Context()
 	h.fire(1, "10:00:00")
 	h.at(1, "10:00:01")
-	ids := h.intend(h.renewal, h.fresh(h.renewal, 12)...)
+	ids := h.intend(h.renewal, h.fresh(h.renewal, 15)...)
 	first := func(n int) campaign.AttemptID { return ids[n-1] }
 	call := make(map[int]*simulator.Entry)
 	for _, n := range []int{1, 2, 10, 11} {
@@ -183,6 +183,14 @@ func (h *history) firstDay() {
 	h.answer(campaign.Response{Attempt: first(12), State: campaign.Refused, Counts: true, Code: "isv.BUSINESS_LIMIT_CONTROL",
 		Again: campaign.Again{At: h.now.Add(time.Minute), Reason: campaign.DueTooOften, Chance: 2}})
 
+	h.request(first(13), simulator.VerdictRefused, "isv.VOICE_FILE_ILLEGAL")
+	h.answer(campaign.Response{Attempt: first(13), State: campaign.Refused, Code: "isv.VOICE_FILE_ILLEGAL",
+		Again: campaign.Again{At: h.now, Reason: campaign.DueHold, Chance: 1}})
+	call[14] = h.request(first(14), simulator.VerdictAccepted, "")
+	h.answer(campaign.Response{Attempt: first(14), State: campaign.Unknown, Counts: true, Code: "no_answer_understood"})
+	// What the file says of the fifteenth does not fit the template.
+	h.must(h.db.WriteResponses(ctx, h.account, h.lease.Node, []campaign.Response{{Attempt: first(15), State: campaign.Refused, AnsweredAt: h.now, Code: "template"}}, h.now))
+
 	h.at(1, "10:00:05")
 	h.end(call[2], campaign.Busy, "200002", "USER_BUSY", 0)
 	h.end(call[11], campaign.Busy, "200002", "USER_BUSY", 0)
@@ -203,14 +211,21 @@ func (h *history) firstDay() {
 	h.dial(h.due(h.renewal, 12)[0], 8)
 	h.at(1, "10:10:40")
 	h.dial(h.due(h.renewal, 2)[0], 9)
+	h.at(1, "10:15:00")
+	h.dial(h.due(h.renewal, 13)[0], 10)
 
 	h.at(1, "10:30:00")
+	h.seen = append(h.seen, simulator.Entry{
+		Kind: simulator.KindQuery, Wall: h.now.UTC(), Account: "main", CallID: call[10].CallID, OutID: call[10].OutID, Verdict: simulator.VerdictAccepted, Code: "OK",
+	})
 	h.must(h.db.ApplyAnswer(ctx, h.account, h.lease.Node, campaign.Receipt{
 		Attempt: first(10), CallID: call[10].CallID, Key: [16]byte{10}, Kind: "query", Final: true, Outcome: campaign.Answered,
 		StatusCode: "200000", TalkSeconds: 12, Raw: []byte(`{}`),
 	}, h.now))
 	h.at(1, "11:25:00")
-	h.lose(2)
+	h.lose(3)
+	h.at(1, "11:30:00")
+	h.end(call[14], campaign.NoAnswer, "200003", "NO_ANSWER", 0) // the report was late
 	h.at(1, "12:00:00")
 	h.endRun(h.renewal, "window_closed")
 }

@@ -137,7 +137,7 @@ func newTorture(t *testing.T, seed uint64, contacts int) *torture {
 		Night: night, dice: rand.New(rand.NewPCG(seed, 3)), counts: make(map[string]int),
 		wire: NewCommitProxy(t, "tcp", night.Postgres.Addr(), seed), platform: NewProxy(t, "tcp", strings.TrimPrefix(night.Endpoint, "http://")),
 	}
-	tt.wire.Lose(&Loss{Share: 0.01}, &Loss{Share: 0.002, When: DuringCommit})
+	tt.wire.Lose(&Loss{Every: 100}, &Loss{Every: 500, When: DuringCommit}, &Loss{Every: 500, When: BeforeCommit})
 	night.Endpoint, night.Database = "http://"+tt.platform.Addr(), tt.wire.URL()
 	night.Account()
 	for i := range nodes {
