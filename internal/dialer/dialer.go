@@ -139,6 +139,9 @@ func (d *Dialer) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(d.Drain, giveUp) })()
 
 	err = d.work(ctx)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = nil // told to stop before it had begun
+	}
 	d.mu.Lock()
 	d.stopped = true
 	d.mu.Unlock()

@@ -127,8 +127,9 @@ func (h *holder) intend(ctx context.Context, w *work, caller string, contacts []
 // asks until it knows: nothing is sent before.
 func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign.Verdict, error) {
 	// A database that does not answer in this time would only make attempts that
-	// nobody may send any more.
-	try, cancel := context.WithDeadline(ctx, b.SendBy)
+	// nobody may send any more. A node that stops does not break the statement off: the
+	// server could finish it after it was asked, and the attempts would be in doubt.
+	try, cancel := context.WithDeadline(context.WithoutCancel(ctx), b.SendBy)
 	defer cancel()
 	verdicts, err := h.DB.WriteIntents(try, b)
 	if err == nil || refusal(err) {

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"dialer/internal/simulator"
+)
+
+// drainMost is the default of --drain, and a little for the process around it.
+const drainMost = 28 * time.Second
+
+// port returns an address on loopback that a process can take again after another had
+// it: one that the kernel gives to nobody by itself.
+func port(t *testing.T) (address string) {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.N(10000))))
+		if err == nil {
+			ln.Close()
+			return ln.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// Two nodes are restarted in turn while they dial at full pace, as in a rolling update.
+// Nobody notices: no attempt is in doubt, every contact is called, and once.
+func TestRollingRestarts(t *testing.T) {
+	t.Parallel()
+	const contacts, restarts, between = 16000, 20, 150
+	env := environment{"DATABASE_URL": startServer(t, folder(t)).URL(), "DIALER_STATE": t.TempDir()}
+	env.must(t, "migrate")
+	// Requests take a while, so that there are some in hand.
+	sim := simulate(t, simulator.Config{Faults: simulator.Faults{Delay: simulator.Range{Min: 50 * time.Millisecond, Max: 300 * time.Millisecond}}})
+	sim.prepare(t, env, contacts)
+	db := open(t, env["DATABASE_URL"])
+	addresses := [2]string{port(t), port(t)}
+	var nodes [2]*node
+	begin := func(i int) {
+		t.Helper()
+		nodes[i] = startProgram(t, env, "", fmt.Sprint("node", i), "--listen", addresses[i])
+	}
+	begin(0)
+	begin(1)
+	sim.pushTo(t, addresses[0])
+	var longest time.Duration
+	for i := range restarts {
+		before := sim.Stats().Requests
+		if before+between < contacts {
+			eventually(t, 30*time.Second, "more requests", func() (bool, string) {
+				n := sim.Stats().Requests
+				return n >= before+between, fmt.Sprintf("%d, %d before restart %d", n, before, i)
+			})
+		} else {
+			t.Errorf("restart %d comes after the work: %d requests", i, before)
+		}
+		began := time.Now()
+		if code := nodes[i%2].terminate(t, drainMost); code != exitOK {
+			t.Errorf("restart %d: exit code %d", i, code)
+		}
+		longest = max(longest, time.Since(began))
+		begin(i % 2)
+	}
+	everyCallHasItsOutcome(t, db, sim, contacts)
+	for _, n := range nodes {
+		if code := n.terminate(t, drainMost); code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+	}
+	if n := doubt(t, db); n != 0 {
+		t.Errorf("%d attempts are in doubt, want none", n)
+	}
+	h := sim.history(t, contacts)
+	h.agrees(t, db)
+	t.Logf("%d restarts, the longest drain took %s; %d requests", restarts, longest, len(h.requests))
+}
+
+// A node that is told to stop while its database is away, or does not answer any more,
+// ends within its deadline, and says what it could not write.
+func TestStopWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	for _, way := range []string{"away", "silent"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			const contacts, drain = 3000, 8 * time.Second
+			pg := startServer(t, folder(t))
+			env := environment{"DATABASE_URL": pg.URL()}
+			env.must(t, "migrate")
+			sim := simulate(t, simulator.Config{Faults: simulator.Faults{Delay: simulator.Range{Min: 500 * time.Millisecond, Max: time.Second}}})
+			sim.prepare(t, env, contacts)
+			w := newWire(t, pg)
+			env["DATABASE_URL"] = "postgres://dialer@" + w.address + "/dialer?sslmode=disable"
+			n := startProgram(t, env, "", way, "--listen", "127.0.0.1:0", "--drain", drain.String(), "--timeout", "2s")
+			sim.pushTo(t, n.address)
+			eventually(t, 30*time.Second, "1000 requests", func() (bool, string) {
+				n := sim.Stats().Requests
+				return n >= 1000, fmt.Sprint(n)
+			})
+			if way == "away" {
+				pg.stop(t)
+			} else {
+				w.silence()
+			}
+			began := time.Now()
+			// Two seconds to say goodbye to the database, one to those who push.
+			if code := n.terminate(t, drain+5*time.Second); code != exitFailure {
+				t.Errorf("exit code %d, want %d", code, exitFailure)
+			}
+			took := time.Since(began)
+			if sentence := n.said(); sentence == "" {
+				t.Error("it does not say how many attempts stay unknown")
+			} else {
+				t.Logf("it ended after %s: %s", took, sentence)
+			}
+		})
+	}
+}
+
+// wire is a connection to a server that can fall silent without breaking.
+type wire struct {
+	address string
+	silent  chan struct{}
+	silence func()
+}
+
+func newWire(t *testing.T, pg *server) *wire {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{address: ln.Addr().String(), silent: make(chan struct{})}
+	w.silence = sync.OnceFunc(func() { close(w.silent) })
+	var copies sync.WaitGroup
+	pass := func(to io.WriteCloser, from io.Reader) {
+		defer to.Close()
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buf)
+			select {
+			case <-w.silent:
+				<-t.Context().Done() // nothing goes on, nothing is closed
+				return
+			default:
+			}
+			if err != nil {
+				return
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	copies.Go(func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			back, err := pg.dial()
+			if err != nil {
+				client.Close()
+				continue
+			}
+			copies.Go(func() { pass(back, client) })
+			copies.Go(func() { pass(client, back) })
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		w.silence()
+		copies.Wait()
+	})
+	return w
+}
