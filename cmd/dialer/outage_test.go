@@ -1,13 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,7 +111,7 @@ func (s *server) revive(t *testing.T) {
 }
 
 // everyCallHasItsOutcome waits until the platform has nothing more to say and every
-// call it placed has an outcome in the ledger.
+// call it placed has an outcome and a response in the ledger.
 func everyCallHasItsOutcome(t *testing.T, db *postgres.DB, sim *platform, contacts int) {
 	t.Helper()
 	eventually(t, 90*time.Second, "an outcome for every call", func() (bool, string) {
@@ -117,7 +123,7 @@ func everyCallHasItsOutcome(t *testing.T, db *postgres.DB, sim *platform, contac
 		if err != nil {
 			return false, err.Error()
 		}
-		return int64(outcomes) == st.Accepted && outcomes >= contacts && due+inbox == 0 && st.Open == 0 && st.Acked+st.GivenUp == st.Reports,
+		return int64(outcomes) == st.Accepted && outcomes >= contacts && unanswered+due+inbox == 0 && st.Open == 0 && st.Acked+st.GivenUp == st.Reports,
 			fmt.Sprintf("%d calls placed, %d outcomes, %d without a response, %d due, %d in the inbox; %d of %d reports acknowledged, %d given up",
 				st.Accepted, outcomes, unanswered, due, inbox, st.Acked, st.Reports, st.GivenUp)
 	})
@@ -371,4 +377,83 @@ func TestSpoolSurvivesKill(t *testing.T) {
 	silent := count(t, db, `SELECT count(*) FROM attempt a LEFT JOIN outcome o USING (account_id, attempt_id) WHERE o.attempt_id IS NULL`)
 	sim.history(t, contacts-silent).agrees(t, db)
 	t.Logf("%d receipts were acknowledged before the kill; %d attempts in doubt", acked, silent)
+}
+
+// Receipts come before our own response is stored, a third of them twice, each to two
+// nodes at once, and for a while there is no database: each counts once, and every
+// outcome is the one that the platform remembers.
+func TestReceiptsEarlyDoubledAndSpooled(t *testing.T) {
+	t.Parallel()
+	const contacts = 2000
+	pg := startServer(t, folder(t))
+	state := t.TempDir()
+	env := environment{"DATABASE_URL": pg.URL(), "DIALER_STATE": state}
+	env.must(t, "migrate")
+	// A call with its receipts takes less than 200 ms here, the answer more.
+	sim := simulate(t, simulator.Config{
+		Duplicate: 0.3, Reorder: 0.1, ProgressReports: true, PushEvery: 20 * time.Millisecond,
+		Ring: simulator.Range{Max: time.Second}, Talk: simulator.Range{Min: time.Second, Max: 5 * time.Second}, ReceiptDelay: simulator.Range{Max: time.Second},
+		Faults: simulator.Faults{Delay: simulator.Range{Min: 300 * time.Millisecond, Max: 500 * time.Millisecond}},
+	})
+	sim.prepare(t, env, contacts)
+	both := []*node{startNode(t, env, "one"), startNode(t, env, "two")}
+	twice := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		statuses := make([]int, len(both))
+		var pushing sync.WaitGroup
+		for i, n := range both {
+			pushing.Go(func() {
+				resp, err := http.Post("http://"+n.address+r.URL.Path, "application/json", bytes.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				statuses[i] = resp.StatusCode
+				resp.Body.Close()
+			})
+		}
+		pushing.Wait()
+		w.WriteHeader(max(statuses[0], statuses[1]))
+		fmt.Fprint(w, `{"code":0}`)
+	}))
+	t.Cleanup(twice.Close)
+	sim.pushTo(t, twice.Listener.Addr().String())
+	eventually(t, 30*time.Second, "800 requests", func() (bool, string) {
+		n := sim.Stats().Requests
+		return n >= 800, fmt.Sprint(n)
+	})
+	pg.stop(t)
+	eventually(t, 30*time.Second, "receipts on the disk of two nodes", func() (bool, string) {
+		files := spooled(t, state)
+		slots := make(map[string]bool)
+		for _, f := range files {
+			slots[strings.Split(filepath.Base(f), "-")[1]] = true
+		}
+		return len(slots) == 2, fmt.Sprint(files)
+	})
+	pg.start(t)
+
+	db := open(t, pg.URL())
+	everyCallHasItsOutcome(t, db, sim, contacts)
+	eventually(t, 10*time.Second, "empty spools", func() (bool, string) {
+		files := spooled(t, state)
+		return len(files) == 0, fmt.Sprint(files)
+	})
+	early := count(t, db, `SELECT count(*) FROM receipt f JOIN response r USING (account_id, attempt_id) WHERE f.final AND f.received_at < r.answered_at`)
+	if early < contacts/2 {
+		t.Errorf("%d receipts came before the answer, want most of %d", early, contacts)
+	}
+	// What was doubled is stored once: a final receipt for each call.
+	if n := count(t, db, `SELECT count(*) FROM receipt WHERE final`); n != contacts {
+		t.Errorf("%d final receipts of %d calls are stored", n, contacts)
+	}
+	if n := doubt(t, db); n != 0 {
+		t.Errorf("%d attempts are in doubt, want none", n)
+	}
+	h := sim.history(t, contacts)
+	h.agrees(t, db)
+	t.Logf("%d receipts before the answer; %d pushes", early, len(h.pushes))
 }
