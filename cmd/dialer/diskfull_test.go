@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"dialer/internal/dialer"
 	"dialer/internal/simulator"
 )
@@ -52,6 +54,24 @@ func fill(t *testing.T, path string) {
 	}
 }
 
+// exhaustWAL uses up the log files that a server has made in advance. Then it cannot
+// write anything at all, and ends.
+func exhaustWAL(t *testing.T, pg *server) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), pg.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for range 1000 {
+		if _, err := conn.Exec(t.Context(), `SELECT pg_logical_emit_message(true, 'test', 'x'), pg_switch_wal()`); err != nil {
+			t.Logf("the log is full: %v", err)
+			return
+		}
+	}
+	t.Fatal("a thousand log files on a full disk")
+}
+
 // A database whose disk is full gets no intents, so nobody is called; receipts go to
 // the node's own disk. With space again everything goes on by itself.
 func TestDiskFull(t *testing.T) {
@@ -61,7 +81,7 @@ func TestDiskFull(t *testing.T) {
 		t.Logf("THE DATABASE'S FULL DISK IS NOT TESTED: %v; the node's own is, in TestSpoolFull", err)
 		return
 	}
-	const contacts, rounds = 9000, 3
+	const contacts, rounds = 6000, 3
 	pg := startServer(t, dir)
 	state := t.TempDir()
 	env := environment{"DATABASE_URL": pg.URL(), "DIALER_STATE": state}
@@ -79,6 +99,9 @@ func TestDiskFull(t *testing.T) {
 			return n >= before+500, fmt.Sprintf("%d, %d before round %d", n, before, i)
 		})
 		fill(t, ballast)
+		if i == rounds-1 {
+			exhaustWAL(t, pg)
+		}
 		last, since := sim.Stats().Requests, time.Now()
 		eventually(t, 60*time.Second, "no request for four seconds, and receipts on disk", func() (bool, string) {
 			if n := sim.Stats().Requests; n != last {
