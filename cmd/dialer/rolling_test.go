@@ -124,11 +124,53 @@ func TestStopWithoutDatabase(t *testing.T) {
 	}
 }
 
-// wire is a connection to a server that can fall silent without breaking.
+// A database that falls silent without closing its connections, as behind a broken
+// network, is found again by new ones.
+func TestPostgresFallsSilent(t *testing.T) {
+	t.Parallel()
+	const contacts = 4000
+	pg := startServer(t, folder(t))
+	env := environment{"DATABASE_URL": pg.URL()}
+	env.must(t, "migrate")
+	sim := simulate(t, simulator.Config{})
+	sim.prepare(t, env, contacts)
+	w := newWire(t, pg)
+	env["DATABASE_URL"] = "postgres://dialer@" + w.address + "/dialer?sslmode=disable"
+	n := startNode(t, env, "one")
+	sim.pushTo(t, n.address)
+	eventually(t, 30*time.Second, "1500 requests", func() (bool, string) {
+		n := sim.Stats().Requests
+		return n >= 1500, fmt.Sprint(n)
+	})
+	w.silence()
+	last, since := sim.Stats().Requests, time.Now()
+	eventually(t, 20*time.Second, "no request for four seconds", func() (bool, string) {
+		if n := sim.Stats().Requests; n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 4*time.Second, fmt.Sprint(last)
+	})
+	w.restore()
+	back := time.Now()
+	eventually(t, 10*time.Second, "requests again, 5 s after the database is back, twice that on a busy machine", func() (bool, string) {
+		n := sim.Stats().Requests
+		return n > last, fmt.Sprint(n)
+	})
+	t.Logf("calling went on %s after the database was back", time.Since(back))
+	db := open(t, pg.URL())
+	eventually(t, 60*time.Second, "an outcome for every call", func() (bool, string) {
+		st := sim.Stats()
+		outcomes := count(t, db, `SELECT count(*) FROM outcome`)
+		return outcomes == contacts, fmt.Sprintf("%d outcomes, %d calls", outcomes, st.Accepted)
+	})
+	sim.history(t, contacts).agrees(t, db)
+}
+
+// wire leads to a server, and can fall silent without breaking.
 type wire struct {
 	address string
-	silent  chan struct{}
-	silence func()
+	mu      sync.Mutex
+	silent  chan struct{} // closed while nothing passes
 }
 
 func newWire(t *testing.T, pg *server) *wire {
@@ -138,27 +180,8 @@ func newWire(t *testing.T, pg *server) *wire {
 		t.Fatal(err)
 	}
 	w := &wire{address: ln.Addr().String(), silent: make(chan struct{})}
-	w.silence = sync.OnceFunc(func() { close(w.silent) })
+	ended := make(chan struct{})
 	var copies sync.WaitGroup
-	pass := func(to io.WriteCloser, from io.Reader) {
-		defer to.Close()
-		buf := make([]byte, 32<<10)
-		for {
-			n, err := from.Read(buf)
-			select {
-			case <-w.silent:
-				<-t.Context().Done() // nothing goes on, nothing is closed
-				return
-			default:
-			}
-			if err != nil {
-				return
-			}
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-	}
 	copies.Go(func() {
 		for {
 			client, err := ln.Accept()
@@ -170,14 +193,62 @@ func newWire(t *testing.T, pg *server) *wire {
 				client.Close()
 				continue
 			}
-			copies.Go(func() { pass(back, client) })
-			copies.Go(func() { pass(client, back) })
+			silent := w.now()
+			copies.Go(func() { pass(back, client, silent, ended) })
+			copies.Go(func() { pass(client, back, silent, ended) })
+			copies.Go(func() {
+				<-ended
+				client.Close()
+				back.Close()
+			})
 		}
 	})
 	t.Cleanup(func() {
 		ln.Close()
-		w.silence()
+		close(ended)
 		copies.Wait()
 	})
 	return w
+}
+
+// pass copies until one end is closed, and from the moment of silence on does nothing,
+// nor closes anything.
+func pass(to io.WriteCloser, from io.Reader, silent, ended chan struct{}) {
+	defer to.Close()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		select {
+		case <-silent:
+			<-ended
+			return
+		default:
+		}
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (w *wire) now() chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.silent
+}
+
+// silence makes every connection dead, those that are opened from now on, too.
+func (w *wire) silence() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.silent)
+}
+
+// restore lets new connections pass. Those that have fallen silent stay so.
+func (w *wire) restore() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.silent = make(chan struct{})
 }

@@ -140,7 +140,9 @@ func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign
 	ask, cancelAsk := context.WithTimeout(h.last, time.Minute)
 	defer cancelAsk()
 	for {
-		verdicts, written, askErr := h.DB.Intended(ask, b)
+		try, cancelTry := context.WithTimeout(ask, readWithin)
+		verdicts, written, askErr := h.DB.Intended(try, b)
+		cancelTry()
 		switch {
 		case askErr == nil && written:
 			return verdicts, nil
