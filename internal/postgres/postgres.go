@@ -35,6 +35,12 @@ type DB struct {
 // oldest is the oldest server the SQL is tested on, as server_version_num.
 const oldest = 150000
 
+// maxConns is how many connections a process may have at most. A node has about a dozen
+// things to do at once for each account, and renewing the lease must not wait for a
+// long one. A connection that has fallen silent takes its place for another 15 seconds
+// while pgx says goodbye to it.
+const maxConns = 24
+
 // Open connects to the database that url names (a libpq URL or keyword string;
 // pool_max_conns and its like are understood) and checks that its schema is this
 // program's, that commits are durable for this role, and that the server is not
@@ -50,6 +56,9 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		// for the values at hand it sometimes becomes a quadratic loop or a scan.
 		"plan_cache_mode": "force_generic_plan",
 		"jit":             "off",
+		// The server would keep the locks of a process that it cannot reach any more, and
+		// nobody could apply receipts of those campaigns.
+		"idle_in_transaction_session_timeout": "20s",
 	} {
 		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
 			cfg.ConnConfig.RuntimeParams[name] = value
@@ -57,6 +66,9 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	}
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "dialer"
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		cfg.MaxConns = maxConns
 	}
 	// A server that falls silent, and does not close its connections, must not hold up
 	// those who would find it, or its successor, well again.
