@@ -77,7 +77,7 @@ func exhaustWAL(t *testing.T, pg *server) {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := folder(t)
-	if err := disk(t, dir, "500m"); err != nil {
+	if err := disk(t, dir, "200m"); err != nil {
 		t.Logf("THE DATABASE'S FULL DISK IS NOT TESTED: %v; the node's own is, in TestSpoolFull", err)
 		return
 	}
@@ -96,18 +96,18 @@ func TestDiskFull(t *testing.T) {
 		before := sim.Stats().Requests
 		eventually(t, 60*time.Second, "more requests", func() (bool, string) {
 			n := sim.Stats().Requests
-			return n >= before+500, fmt.Sprintf("%d, %d before round %d", n, before, i)
+			return n >= before+300, fmt.Sprintf("%d, %d before round %d", n, before, i)
 		})
 		fill(t, ballast)
 		if i == rounds-1 {
 			exhaustWAL(t, pg)
 		}
 		last, since := sim.Stats().Requests, time.Now()
-		eventually(t, 60*time.Second, "no request for four seconds, and receipts on disk", func() (bool, string) {
+		eventually(t, 60*time.Second, "no request for two seconds, and receipts on disk", func() (bool, string) {
 			if n := sim.Stats().Requests; n != last {
 				last, since = n, time.Now()
 			}
-			return time.Since(since) > 4*time.Second && len(spooled(t, state)) > 0, fmt.Sprintf("%d requests, %v", last, spooled(t, state))
+			return time.Since(since) > 2*time.Second && len(spooled(t, state)) > 0, fmt.Sprintf("%d requests, %v", last, spooled(t, state))
 		})
 		full[i] = since
 		if last >= contacts {

@@ -114,7 +114,7 @@ func (s *server) revive(t *testing.T) {
 // call it placed has an outcome and a response in the ledger.
 func everyCallHasItsOutcome(t *testing.T, db *postgres.DB, sim *platform, contacts int) {
 	t.Helper()
-	eventually(t, 90*time.Second, "an outcome for every call", func() (bool, string) {
+	eventually(t, 120*time.Second, "an outcome for every call", func() (bool, string) {
 		st := sim.Stats()
 		var outcomes, unanswered, due, inbox int
 		err := db.Pool().QueryRow(t.Context(), `
@@ -384,7 +384,7 @@ func TestSpoolSurvivesKill(t *testing.T) {
 // outcome is the one that the platform remembers.
 func TestReceiptsEarlyDoubledAndSpooled(t *testing.T) {
 	t.Parallel()
-	const contacts = 2000
+	const contacts = 1000
 	pg := startServer(t, folder(t))
 	state := t.TempDir()
 	env := environment{"DATABASE_URL": pg.URL(), "DIALER_STATE": state}
@@ -421,9 +421,9 @@ func TestReceiptsEarlyDoubledAndSpooled(t *testing.T) {
 	}))
 	t.Cleanup(twice.Close)
 	sim.pushTo(t, twice.Listener.Addr().String())
-	eventually(t, 30*time.Second, "800 requests", func() (bool, string) {
+	eventually(t, 30*time.Second, "400 requests", func() (bool, string) {
 		n := sim.Stats().Requests
-		return n >= 800, fmt.Sprint(n)
+		return n >= 400, fmt.Sprint(n)
 	})
 	pg.stop(t)
 	eventually(t, 30*time.Second, "receipts on the disk of two nodes", func() (bool, string) {

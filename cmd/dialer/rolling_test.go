@@ -94,11 +94,11 @@ func TestStopWithoutDatabase(t *testing.T) {
 			pg := startServer(t, folder(t))
 			env := environment{"DATABASE_URL": pg.URL()}
 			env.must(t, "migrate")
-			sim := simulate(t, simulator.Config{Faults: simulator.Faults{Delay: simulator.Range{Min: 500 * time.Millisecond, Max: time.Second}}})
+			sim := simulate(t, simulator.Config{Faults: simulator.Faults{Delay: simulator.Range{Min: 300 * time.Millisecond, Max: 700 * time.Millisecond}}})
 			sim.prepare(t, env, contacts)
 			w := newWire(t, pg)
 			env["DATABASE_URL"] = "postgres://dialer@" + w.address + "/dialer?sslmode=disable"
-			n := startProgram(t, env, "", way, "--listen", "127.0.0.1:0", "--drain", drain.String(), "--timeout", "2s")
+			n := startProgram(t, env, "", way, "--listen", "127.0.0.1:0", "--drain", drain.String(), "--timeout", "3s")
 			sim.pushTo(t, n.address)
 			eventually(t, 30*time.Second, "1000 requests", func() (bool, string) {
 				n := sim.Stats().Requests
@@ -128,7 +128,7 @@ func TestStopWithoutDatabase(t *testing.T) {
 // network, is found again by new ones.
 func TestPostgresFallsSilent(t *testing.T) {
 	t.Parallel()
-	const contacts = 4000
+	const contacts = 2500
 	pg := startServer(t, folder(t))
 	env := environment{"DATABASE_URL": pg.URL()}
 	env.must(t, "migrate")
@@ -138,9 +138,9 @@ func TestPostgresFallsSilent(t *testing.T) {
 	env["DATABASE_URL"] = "postgres://dialer@" + w.address + "/dialer?sslmode=disable"
 	n := startNode(t, env, "one")
 	sim.pushTo(t, n.address)
-	eventually(t, 30*time.Second, "1500 requests", func() (bool, string) {
+	eventually(t, 30*time.Second, "1000 requests", func() (bool, string) {
 		n := sim.Stats().Requests
-		return n >= 1500, fmt.Sprint(n)
+		return n >= 1000, fmt.Sprint(n)
 	})
 	w.silence()
 	last, since := sim.Stats().Requests, time.Now()

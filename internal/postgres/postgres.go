@@ -58,7 +58,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		"jit":             "off",
 		// The server would keep the locks of a process that it cannot reach any more, and
 		// nobody could apply receipts of those campaigns.
-		"idle_in_transaction_session_timeout": "20s",
+		"idle_in_transaction_session_timeout": "10s",
 	} {
 		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
 			cfg.ConnConfig.RuntimeParams[name] = value
