@@ -19,20 +19,23 @@ type node struct {
 	cmd     *exec.Cmd
 	address string // where it takes receipts
 	read    chan struct{}
+	last    string // line on standard error; to be looked at after read
 }
 
 func startNode(t *testing.T, env environment, name string) *node {
 	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return startProgram(t, env, program, name, "--listen", "127.0.0.1:0")
+	return startProgram(t, env, "", name, "--listen", "127.0.0.1:0")
 }
 
-// startProgram starts a node of another build, or with other arguments.
+// startProgram starts a node with other arguments, or of another build than this one.
 func startProgram(t *testing.T, env environment, program, name string, args ...string) *node {
 	t.Helper()
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	n := &node{cmd: exec.Command(program, append([]string{"serve", "--node", name}, args...)...), read: make(chan struct{})}
 	n.cmd.Env = append(os.Environ(), asProgram+"=1", "DIALER_STATE="+t.TempDir())
 	for k, v := range env {
@@ -51,6 +54,7 @@ func startProgram(t *testing.T, env environment, program, name string, args ...s
 		defer close(n.read)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			var line struct{ Level, Msg, Receipts string }
+			n.last = lines.Text()
 			if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Level != "INFO" {
 				fmt.Fprintf(t.Output(), "node %s: %s\n", name, lines.Bytes())
 			}
@@ -77,6 +81,15 @@ func (n *node) kill() {
 	n.cmd.Process.Kill()
 	<-n.read // Wait closes the pipe
 	n.cmd.Wait()
+}
+
+// said returns the sentence with which a node that failed has ended.
+func (n *node) said() string {
+	sentence, failed := strings.CutPrefix(n.last, "dialer: ")
+	if !failed {
+		return ""
+	}
+	return sentence
 }
 
 // terminate ends the node as kill does, and returns its exit code. A node that takes

@@ -156,6 +156,9 @@ func (d *Dialer) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(d.Drain, giveUp) })()
 
 	err = d.work(ctx)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = nil // told to stop before it had begun
+	}
 	d.mu.Lock()
 	d.stopped = true
 	d.mu.Unlock()
@@ -189,7 +192,9 @@ func (d *Dialer) work(ctx context.Context) error {
 	if d.Account == "" {
 		g.Go(func() error {
 			every(ctx, time.Second, func() {
-				if n, err := d.DB.FireSchedules(ctx, time.Now(), d.Grace, next); err != nil {
+				fire, cancel := context.WithTimeout(ctx, fireWithin)
+				defer cancel()
+				if n, err := d.DB.FireSchedules(fire, time.Now(), d.Grace, next); err != nil {
 					d.Log.Warn("look at the schedules", "err", err)
 				} else if n > 0 {
 					d.Log.Info("runs started by their schedule", "runs", n)
@@ -214,12 +219,17 @@ func (d *Dialer) patiently(ctx context.Context, what string, f func() error) err
 	}
 }
 
+// fireWithin is how long it may take to fire the schedules that are due.
+const fireWithin = 30 * time.Second
+
 func next(s campaign.Schedule, after time.Time) (time.Time, error) { return s.Next(after) }
 
 // refresh reads the accounts, starts working for those that are new, and tells those
 // whose file has changed.
 func (d *Dialer) refresh(ctx context.Context, g *errgroup.Group) error {
-	all, err := d.DB.Accounts(ctx)
+	read, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	all, err := d.DB.Accounts(read)
 	if err != nil {
 		return err
 	}

@@ -149,8 +149,8 @@ func (h *holder) giveUp(w *work, b *campaign.IntentBatch, verdicts []campaign.Ve
 // asks until it knows: nothing is sent before.
 func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign.Verdict, error) {
 	// A database that does not answer in this time would only make attempts that
-	// nobody may send any more.
-	// Stopping does not cut it off: a statement that is cut off may have been executed.
+	// nobody may send any more. A node that stops does not break the statement off: the
+	// server could finish it after it was asked, and the attempts would be in doubt.
 	try, cancel := context.WithDeadline(context.WithoutCancel(ctx), b.SendBy)
 	defer cancel()
 	verdicts, err := h.DB.WriteIntents(try, b)
@@ -162,7 +162,9 @@ func (h *holder) write(ctx context.Context, b *campaign.IntentBatch) ([]campaign
 	ask, cancelAsk := context.WithTimeout(h.last, time.Minute)
 	defer cancelAsk()
 	for {
-		verdicts, written, askErr := h.DB.Intended(ask, b)
+		try, cancelTry := context.WithTimeout(ask, readWithin)
+		verdicts, written, askErr := h.DB.Intended(try, b)
+		cancelTry()
 		switch {
 		case askErr == nil && written:
 			return verdicts, nil

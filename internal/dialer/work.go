@@ -41,6 +41,10 @@ const (
 	readDue   = 500
 )
 
+// readWithin is how long a look at the tables may take. A server that has fallen silent
+// without closing the connection would otherwise be waited for when it is long back.
+const readWithin = 5 * time.Second
+
 func (h *holder) newWork(r postgres.Run) (*work, error) {
 	// The account's file may have changed since the campaign's was applied.
 	if err := h.spec.Allows(&r.Spec); err != nil {
@@ -68,7 +72,9 @@ func (h *holder) watch(ctx context.Context) {
 	var feeders sync.WaitGroup
 	defer feeders.Wait()
 	every(ctx, h.Poll, func() {
-		runs, err := h.DB.OpenRuns(ctx, h.account.id)
+		look, cancel := context.WithTimeout(ctx, readWithin)
+		defer cancel()
+		runs, err := h.DB.OpenRuns(look, h.account.id)
 		if err != nil {
 			if ctx.Err() == nil {
 				h.log.Warn("read the open runs", "err", err)
@@ -93,7 +99,7 @@ func (h *holder) watch(ctx context.Context) {
 			}
 			w.update(r)
 			works = append(works, w)
-			h.finish(ctx, w, r)
+			h.finish(look, w, r)
 		}
 		for id, w := range known {
 			if !open[id] {
@@ -105,7 +111,7 @@ func (h *holder) watch(ctx context.Context) {
 		h.mu.Lock()
 		h.works = works
 		h.mu.Unlock()
-		h.freeLines(ctx)
+		h.freeLines(look)
 		h.wake()
 	})
 	for _, w := range known {
@@ -182,10 +188,12 @@ func (h *holder) end(ctx context.Context, r postgres.Run, reason string) {
 // have become due.
 func (h *holder) feed(ctx context.Context, w *work) {
 	every(ctx, h.Poll, func() {
-		for ctx.Err() == nil {
+		read, cancel := context.WithTimeout(ctx, readWithin)
+		defer cancel()
+		for read.Err() == nil {
 			after, more, wantDue := w.wants()
 			if wantDue {
-				due, err := h.DB.Due(ctx, h.account.id, w.id, time.Now(), readDue)
+				due, err := h.DB.Due(read, h.account.id, w.id, time.Now(), readDue)
 				if err != nil {
 					h.feedFailed(ctx, w, err)
 					return
@@ -198,7 +206,7 @@ func (h *holder) feed(ctx context.Context, w *work) {
 			if !more {
 				return
 			}
-			fresh, err := h.DB.Fresh(ctx, h.account.id, w.id, after, readAhead)
+			fresh, err := h.DB.Fresh(read, h.account.id, w.id, after, readAhead)
 			if err != nil {
 				h.feedFailed(ctx, w, err)
 				return

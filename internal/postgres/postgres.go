@@ -8,6 +8,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,12 @@ type DB struct {
 // oldest is the oldest server the SQL is tested on, as server_version_num.
 const oldest = 150000
 
+// maxConns is how many connections a process may have at most. A node has about a dozen
+// things to do at once for each account, and renewing the lease must not wait for a
+// long one. A connection that has fallen silent takes its place for another 15 seconds
+// while pgx says goodbye to it.
+const maxConns = 24
+
 // Open connects to the database that url names (a libpq URL or keyword string;
 // pool_max_conns and its like are understood) and checks that its schema is this
 // program's, that commits are durable for this role, and that the server is not
@@ -55,8 +62,8 @@ func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
 		// for the values at hand it sometimes becomes a quadratic loop or a scan.
 		"plan_cache_mode": "force_generic_plan",
 		"jit":             "off",
-		// A node that is suspended in the middle of a transaction must not keep the
-		// others from the campaign it has locked.
+		// The server would keep the locks of a process that it cannot reach any more, and
+		// nobody could apply receipts of those campaigns.
 		"idle_in_transaction_session_timeout": "10s",
 	} {
 		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
@@ -66,6 +73,13 @@ func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "dialer"
 	}
+	if !strings.Contains(cfg.ConnString(), "pool_max_conns") {
+		cfg.MaxConns = maxConns
+	}
+	// A server that falls silent, and does not close its connections, must not hold up
+	// those who would find it, or its successor, well again.
+	cfg.PingTimeout = cmp.Or(cfg.PingTimeout, 2*time.Second)
+	cfg.ConnConfig.ConnectTimeout = cmp.Or(cfg.ConnConfig.ConnectTimeout, 5*time.Second)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
