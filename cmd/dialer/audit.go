@@ -88,7 +88,7 @@ func printAudit(w io.Writer, audit *postgres.Audit) error {
 	return err
 }
 
-var attemptStates = []campaign.AttemptState{campaign.Ended, campaign.Accepted, campaign.Dialing, campaign.Throttled, campaign.Refused, campaign.Unsent, campaign.Unknown, campaign.Lost, "settled"}
+var attemptStates = []campaign.AttemptState{campaign.Ended, campaign.Accepted, campaign.Dialing, campaign.Throttled, campaign.Refused, campaign.Unsent, campaign.Unknown, campaign.Lost, campaign.Settled}
 
 func printRuns(w io.Writer, audit *postgres.Audit) error {
 	header := []string{"campaign", "run", "began", "ended", "how"}

@@ -54,6 +54,7 @@ const (
 	Unknown   AttemptState = "unknown"   // the request may have left and nobody knows what came of it
 	Ended     AttemptState = "ended"     // final: a receipt or a query told the outcome
 	Lost      AttemptState = "lost"      // unknown for so long that only a person or a late receipt settles it
+	Settled   AttemptState = "settled"   // final: a person said that no call was made
 )
 
 // OutIDKey is the key under which attempts are named to the platform. Every

@@ -117,6 +117,7 @@ const (
 	DueCap       DueReason = "cap"       // a frequency cap
 	DueTooOften  DueReason = "too_often" // the platform's own cap on the number
 	DueLost      DueReason = "lost"      // the last attempt is lost and the campaign redials those
+	DueSettled   DueReason = "settled"   // a person settled the last attempt and wants the next
 )
 
 // Receipt is one report of the platform in our words.

@@ -182,7 +182,7 @@ func (h *holder) sweep(ctx context.Context) {
 		} else {
 			looked = now.Add(-time.Minute)
 			if n > 0 {
-				h.log.Error("SOMEBODY MAY HAVE BEEN CALLED TWICE: campaigns paused, see report.incident", "campaigns", n)
+				h.log.Error("SOMEBODY MAY HAVE BEEN CALLED TWICE: campaigns paused, see report.incident", "attempts", n)
 			}
 		}
 		if err := h.DB.Compact(ctx, h.account.id); err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
 
 	"dialer/internal/postgres"
 	"dialer/internal/postgres/postgrestest"
@@ -85,6 +87,64 @@ func TestMigrateFourAtOnce(t *testing.T) {
 	if sum := done[0] + done[1] + done[2] + done[3]; sum != migrationFiles(t) {
 		t.Errorf("migrations run: %v, want %d in all", done, migrationFiles(t))
 	}
+}
+
+// A ledger of schema 2, whose totals had drifted, has the right ones after schema 3.
+func TestSettlementMigrationCountsAnew(t *testing.T) {
+	t.Parallel()
+	address := emptyDatabase(t)
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	cfg, err := pgx.ParseConfig(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sqlDB := stdlib.OpenDB(*cfg)
+	defer sqlDB.Close()
+	old, err := goose.NewProvider(goose.DialectPostgres, sqlDB, migrations.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.UpTo(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	// Contacts: 1 is open, 2 ended, 3 refused, 4 lost, 5 lost and redialled, 6 lost with
+	// an outcome and a no, which the old totals took off twice, 7 pending.
+	_, err = conn.Exec(t.Context(), `
+		BEGIN;
+		INSERT INTO account (name, spec, changed_at) VALUES ('acme', '{}', now());
+		INSERT INTO campaign (account_id, name, version, changed_at) VALUES (1, 'c', 1, now());
+		INSERT INTO campaign_version VALUES (1, 1, '{}', now());
+		INSERT INTO import (account_id, campaign_id, file, sha256, rows, contacts, duplicates, rejects, first_n, last_n, imported_at) VALUES (1, 1, 'f', sha256(''), 7, 7, 0, 0, 1, 7, now());
+		INSERT INTO contact SELECT 1, 1, n, 13800000000 + n, '{}', n FROM generate_series(1, 7) n;
+		INSERT INTO batch VALUES (1, 1, 1, 1, 1, now(), 6, 6, 0);
+		INSERT INTO attempt SELECT 1, (1::bigint << 41) | (n::bigint << 10) | 1, 13800000000 + n, now(), now() + interval '1 s', 1, n, 1, 1, 1, 'x' FROM generate_series(1, 6) n;
+		INSERT INTO response (account_id, attempt_id, class, counts, sent_at, answered_at, code) SELECT 1, attempt_id, 'refused', false, now(), now(), 'x' FROM attempt WHERE n IN (3, 6);
+		INSERT INTO outcome SELECT 1, attempt_id, 'busy', '', '', '', '', '', '', 0, NULL, NULL, NULL, 'push', now() FROM attempt WHERE n IN (2, 6);
+		INSERT INTO lost SELECT 1, attempt_id, now(), '' FROM attempt WHERE n IN (4, 5, 6);
+		INSERT INTO due SELECT 1, 1, 5, 2, 2, now(), 'lost';
+		INSERT INTO progress VALUES (1, 1, 'response:refused', 1, 1, 2), (1, 1, 'outcome:busy', 1, 1, 2), (1, 1, 'lost', 1, 1, 3), (1, 1, 'lost:redialled', 1, 1, 1),
+			(1, 1, 'lost:settled:receipt', 1, 1, 1), (1, 1, 'lost:settled:response', 1, 1, 1), (1, 1, 'contradiction:response', 1, 1, 1);
+		COMMIT`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := postgres.Migrate(t.Context(), address); err != nil || n != 1 {
+		t.Fatalf("%d migrations, %v; want 1", n, err)
+	}
+	db, err := postgres.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	p, err := db.Progress(t.Context(), 1)
+	if err != nil || p.Open != 1 || p.Done != 3 || p.Unknown != 1 || p.Pending != 2 || p.Refused != 2 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	(&world{TB: t, db: db}).balanced(1)
 }
 
 func TestNewerDatabaseIsRefused(t *testing.T) {

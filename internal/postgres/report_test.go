@@ -19,7 +19,7 @@ func TestTheReaderSeesReportsOnly(t *testing.T) {
 			return err
 		})
 	}
-	for _, view := range []string{"attempt", "contact", "campaign", "outcome", "hour", "caller_id", "run", "import", "suppression", "incident"} {
+	for _, view := range []string{"attempt", "contact", "campaign", "outcome", "hour", "caller_id", "run", "import", "suppression", "incident", "settlement"} {
 		if err := as(`SELECT * FROM report.` + view); err != nil {
 			t.Errorf("report.%s: %v", view, err)
 		}

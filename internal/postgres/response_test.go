@@ -13,7 +13,7 @@ func TestTheLedgerIsAppendOnly(t *testing.T) {
 	_, ids := w.dial("c", 13800000000, 1)
 	w.respond(w.accepted(ids[0], "call-1"))
 	w.push(receipt(ids[0], "call-1", campaign.Busy, 1))
-	for _, table := range []string{"contact", "attempt", "response", "receipt", "outcome", "lost", "skip"} {
+	for _, table := range []string{"contact", "attempt", "response", "receipt", "outcome", "lost", "skip", "settlement"} {
 		w.refusedSQL("append-only", `DELETE FROM `+table)
 		w.refusedSQL("append-only", `UPDATE `+table+` SET account_id = account_id`)
 		w.refusedSQL("append-only", `TRUNCATE `+table)
