@@ -66,8 +66,8 @@ func TestUnclearCodes(t *testing.T) {
 					if accepted {
 						placed++
 					}
-					if *a.Class != "unknown" || accepted != (a.Outcome != nil) || accepted && *a.Source != "push" || accepted == a.Lost {
-						t.Errorf("attempt %s is %s, outcome %v, lost %t; in truth %s", a.outID, *a.Class, a.Outcome, a.Lost, entries[0].Verdict)
+					if a.Class == nil || *a.Class != "unknown" || accepted != (a.Outcome != nil) || accepted && *a.Source != "push" || accepted == a.Lost {
+						t.Errorf("attempt %s: %+v; in truth %s", a.outID, a, entries[0].Verdict)
 					}
 				}
 				if done != placed || unknown != contacts-placed {
