@@ -47,7 +47,7 @@ func TestUnclearCodes(t *testing.T) {
 				// Three attempts are allowed, but no outcome asks for a second.
 				w.begin(func(spec *campaign.Campaign) { spec.Retry = nil })
 				w.startNode()
-				time.Sleep(simLostAfter + 10*time.Second)
+				time.Sleep(simFaultsUntil)
 				if w.progress().Attempts > contacts {
 					w.do(act{kind: cancelIt}) // it would not end by itself
 				}
