@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"maps"
 	"net"
 	"sync"
 	"syscall"
@@ -37,9 +38,7 @@ func (d *simDatabase) take() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, value := range simSettings {
-		cfg.RuntimeParams[name] = value
-	}
+	maps.Copy(cfg.RuntimeParams, simSettings)
 	conn, err := pgconn.ConnectConfig(context.Background(), cfg)
 	if err != nil {
 		return nil, err
