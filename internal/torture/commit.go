@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -141,12 +142,7 @@ func (p *CommitProxy) loses(statements []string, when Moment) (lost bool, how Ho
 var writing = regexp.MustCompile(`(?is)\b(insert\s+into|delete\s+from|merge\s+into|copy|truncate|create|alter|drop)\s|\bupdate\s+(only\s+)?[\w."]+(\s+(as\s+)?\w+)?\s+set\s`)
 
 func writes(statements []string) bool {
-	for _, sql := range statements {
-		if writing.MatchString(sql) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(statements, writing.MatchString)
 }
 
 // conversation is what a client and its server have said to each other. The client may

@@ -19,7 +19,7 @@ func TestLateAnswers(t *testing.T) {
 	}
 	const timeout = 300 * time.Millisecond
 	night := NewNight(t, NightOptions{})
-	night.Prepare(t, contacts, "pace: 500")
+	night.Prepare(t, contacts, "pace: 250")
 	db := night.DB()
 
 	// The way to the platform and back takes a moment too, a longer one on a busy
@@ -35,10 +35,9 @@ func TestLateAnswers(t *testing.T) {
 		was, wasLate := before, late
 		must(t, db.Pool().QueryRow(t.Context(), `
 			SELECT count(*) FILTER (WHERE class = 'accepted'), count(*) FILTER (WHERE class = 'unknown') FROM response`).Scan(&before, &late))
-		if was, wasLate = before-was, late-wasLate; was > 2*wasLate {
-			middle += time.Millisecond / 2
-		} else if wasLate > 2*was {
-			middle -= time.Millisecond / 2
+		// The more one-sided the last ones were, the larger the step.
+		if was, wasLate = before-was, late-wasLate; was+wasLate > 0 {
+			middle += 2 * time.Millisecond * time.Duration(was-wasLate) / time.Duration(was+wasLate)
 		}
 		follow()
 		var paused bool
@@ -58,7 +57,7 @@ func TestLateAnswers(t *testing.T) {
 	if v.called != contacts || v.doubted != late {
 		t.Errorf("%+v, want all %d called and the %d late ones in doubt", v, contacts, late)
 	}
-	if before < contacts/10 || late < contacts/10 {
+	if before < contacts/20 || late < contacts/20 {
 		t.Errorf("%d in time and %d late: that tests one side only", before, late)
 	}
 }
