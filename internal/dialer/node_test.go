@@ -185,10 +185,11 @@ func TestDoubtIsNeverDialledAgain(t *testing.T) {
 	n.node(t)
 	c := n.campaign(t, "doubt", 200, nil)
 	p := n.until(t, c.ID, "every contact has an attempt", func(p campaign.Progress) bool {
-		return p.Pending == 0 && p.Accepted+p.Doubtful == p.Attempts
+		return p.Pending == 0 && p.Accepted+p.Doubtful+p.Unsent == p.Attempts
 	})
-	if p.Attempts != 200 || p.Doubtful < 100 {
-		t.Errorf("progress %+v, want one attempt per contact, most in doubt", p)
+	// On a busy machine a request may not even begin in time; that one may be tried again.
+	if p.Attempts-p.Unsent != 200 || p.Doubtful < 100 {
+		t.Errorf("progress %+v, want one request per contact, most in doubt", p)
 	}
 	if st := n.sim.Stats(); st.Requests != 200 || st.Repeats != 0 {
 		t.Errorf("simulator saw %d requests, %d repeats; want 200, 0", st.Requests, st.Repeats)
