@@ -100,7 +100,7 @@ func (c recoverCommand) look(ctx context.Context, a *app, db *postgres.DB) ([]*g
 	found := make(map[campaign.AccountID]map[int64]journal.Entry)
 	var gaps []*gap
 	for _, m := range memories {
-		g := &gap{Memory: m}
+		g := &gap{Memory: m, known: campaign.NoMemory}
 		gaps = append(gaps, g)
 		byAccount[m.Account], found[m.Account] = g, make(map[int64]journal.Entry)
 	}
@@ -151,7 +151,7 @@ func (c recoverCommand) show(a *app, gaps []*gap) error {
 		} else {
 			waits++
 		}
-		t.row(g.Name, g.Last.Seq, moment(g.Last.At), g.known, moment(g.at), max(g.known-g.Last.Seq, 0), len(g.missing), g.Forgotten, words)
+		t.row(g.Name, g.Last.Seq, moment(g.Last.At), max(g.known, 0), moment(g.at), max(g.known-g.Last.Seq, 0), len(g.missing), g.Forgotten, words)
 	}
 	if err := t.flush(); err != nil {
 		return err

@@ -24,8 +24,12 @@ const (
 	Forgotten
 )
 
-// Judge compares the newest batch of an account in the database with the newest that a
-// node's journals hold (0: none). server is the server as it is, vouched the one that
+// NoMemory, as the newest batch known, means that a node remembers nothing of an account,
+// not even that it had no batch yet.
+const NoMemory = -1
+
+// Judge compares the newest batch of an account in the database (0: none) with the newest
+// that a node's journals know of. server is the server as it is, vouched the one that
 // somebody has vouched for, both as the database's function server_now writes them.
 func Judge(last, known int64, server, vouched string) Trust {
 	history := func(s string) string { h, _, _ := strings.Cut(s, "@"); return h }
@@ -36,7 +40,7 @@ func Judge(last, known int64, server, vouched string) Trust {
 		return Trusted
 	case history(server) != history(vouched):
 		return Replaced
-	case known > 0 || last == 0:
+	case known != NoMemory || last == 0:
 		return MayVouch
 	}
 	return Unwitnessed

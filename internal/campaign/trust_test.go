@@ -18,19 +18,20 @@ func TestJudge(t *testing.T) {
 	}{
 		{"nothing happened", 5, 5, before, before, Trusted},
 		{"another node dialled last", 9, 5, before, before, Trusted},
-		{"a new node", 9, 0, before, before, Trusted},
-		{"a new account", 0, 0, before, before, Trusted},
+		{"a new node", 9, NoMemory, before, before, Trusted},
+		{"a new account", 0, NoMemory, before, before, Trusted},
 		{"a dump loaded in place", 4, 5, before, before, Forgotten},
 		{"started again", 5, 5, restarted, before, MayVouch},
 		{"started again, and another node dialled last", 9, 5, restarted, before, MayVouch},
-		{"started again, never dialled", 0, 0, restarted, before, MayVouch},
+		{"started again, never dialled", 0, NoMemory, restarted, before, MayVouch},
 		{"started again from an older copy of its files", 4, 5, restarted, before, Forgotten},
-		{"started again, and nobody here remembers", 5, 0, restarted, before, Unwitnessed},
+		{"started again, and the node that was about to dial died after its first intent", 1, 0, restarted, before, MayVouch},
+		{"started again, and nobody here remembers", 5, NoMemory, restarted, before, Unwitnessed},
 		{"a standby was promoted and lost nothing this node knows", 5, 5, promoted, before, Replaced},
 		{"a standby was promoted and lost intents", 4, 5, promoted, before, Forgotten},
-		{"a dump loaded into another cluster", 5, 0, moved, before, Replaced},
+		{"a dump loaded into another cluster", 5, NoMemory, moved, before, Replaced},
 		{"a copy within the cluster", 5, 5, cloned, before, Replaced},
-		{"a copy before the first intent", 0, 0, cloned, before, Replaced},
+		{"a copy before the first intent", 0, NoMemory, cloned, before, Replaced},
 	} {
 		if got := Judge(tt.last, tt.known, tt.server, tt.vouched); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)

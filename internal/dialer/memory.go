@@ -47,17 +47,38 @@ func (m *memory) remember(b *campaign.IntentBatch, verdicts []campaign.Verdict) 
 	return nil
 }
 
-// of returns the number of the newest batch of an account that anybody here remembers;
-// 0: none.
+// begin notes that this node is about to dial an account whose newest batch in the
+// database is last. A node that dies between its first intent and its journal is known to
+// have been there.
+func (m *memory) begin(account campaign.AccountID, node campaign.NodeID, last campaign.LastBatch) error {
+	if m.journal != nil {
+		if err := m.journal.Append(journal.Entry{Account: account, Seq: last.Seq, Node: node, At: last.At}); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.last[account] = last.Seq
+	return nil
+}
+
+// of returns the number of the newest batch of an account that anybody here remembers,
+// 0 if there was none, or campaign.NoMemory.
 func (m *memory) of(account campaign.AccountID) (int64, error) {
 	m.mu.Lock()
-	last := m.last[account]
+	last, ok := m.last[account]
 	m.mu.Unlock()
+	if !ok {
+		last = campaign.NoMemory
+	}
 	if m.dir == "" {
 		return last, nil
 	}
 	known, err := journal.Known(m.dir)
-	return max(last, known[account].Seq), err
+	if e, ok := known[account]; ok {
+		last = max(last, e.Seq)
+	}
+	return last, err
 }
 
 // openMemory opens the journal of a slot; nil means that there is none.

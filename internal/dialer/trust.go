@@ -30,7 +30,9 @@ func (d *Dialer) trust(ctx context.Context, a *account, lease campaign.Lease, lo
 	switch campaign.Judge(last.Seq, known, lease.Server, lease.Vouched) {
 	case campaign.MayVouch:
 		log.Info("the database server was started again: every intent this node remembers is there", "batch", last.Seq)
-		return last, d.DB.Vouch(ctx, lease)
+		if err := d.DB.Vouch(ctx, lease); err != nil {
+			return last, err
+		}
 	case campaign.Unwitnessed:
 		return last, errUnwitnessed
 	case campaign.Replaced:
@@ -39,7 +41,7 @@ func (d *Dialer) trust(ctx context.Context, a *account, lease campaign.Lease, lo
 	case campaign.Forgotten:
 		return last, d.distrust(ctx, a, forgotten(last, known))
 	}
-	return last, nil
+	return last, d.memory.begin(a.id, d.node, last)
 }
 
 func forgotten(last campaign.LastBatch, known int64) string {

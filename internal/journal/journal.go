@@ -29,8 +29,9 @@ import (
 	"dialer/internal/campaign"
 )
 
-// Entry is one intent batch, or, without contacts, a note that an account's batches up
-// to Seq are known, which begins a new file.
+// Entry is one intent batch, or, without Sum, a note that the account's batches up to Seq
+// were seen in the database: written when a node begins to dial the account, and at the
+// beginning of a new file.
 type Entry struct {
 	Account  campaign.AccountID `json:"account"`
 	Seq      int64              `json:"seq"`
@@ -201,9 +202,13 @@ func (j *Journal) sync() {
 	}
 }
 
-func (j *Journal) know(e Entry) {
-	if e.Seq > j.known[e.Account].Seq {
-		j.known[e.Account] = Entry{Account: e.Account, Seq: e.Seq, Node: e.Node, At: e.At}
+func (j *Journal) know(e Entry) { learn(j.known, e) }
+
+// learn adds what an entry says to what is known: an account that is in the map was
+// dialled, or was about to be.
+func learn(known map[campaign.AccountID]Entry, e Entry) {
+	if before, ok := known[e.Account]; !ok || e.Seq > before.Seq {
+		known[e.Account] = Entry{Account: e.Account, Seq: e.Seq, Node: e.Node, At: e.At}
 	}
 }
 
@@ -285,8 +290,9 @@ func (j *Journal) numbered(i int) string {
 	return j.path + "." + strconv.Itoa(i)
 }
 
-// Known returns the newest batch of each account that the journals in a folder hold,
-// of this process and of those before and beside it.
+// Known returns the newest batch of each account that the journals in a folder know of,
+// those of this process and of the ones before and beside it. An account that none of
+// them has dialled or was about to dial is not in it.
 func Known(dir string) (map[campaign.AccountID]Entry, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "journal-*.jsonl"))
 	if err != nil {
@@ -298,9 +304,7 @@ func Known(dir string) (map[campaign.AccountID]Entry, error) {
 			if err != nil {
 				return nil, err
 			}
-			if e.Seq > known[e.Account].Seq {
-				known[e.Account] = Entry{Account: e.Account, Seq: e.Seq, Node: e.Node, At: e.At}
-			}
+			learn(known, e)
 		}
 	}
 	return known, nil
@@ -348,7 +352,7 @@ func entries(r io.Reader, size *int64) iter.Seq2[Entry, error] {
 			if err == nil {
 				err = json.Unmarshal(line, &e)
 			}
-			if err == nil && (e.Account < 1 || e.Seq < 1) {
+			if err == nil && (e.Account < 1 || e.Seq < 0) {
 				err = errors.New("it names no account and batch")
 			}
 			if err != nil {

@@ -133,7 +133,7 @@ func TestTornAtEveryByte(t *testing.T) {
 
 // What is no entry is not passed over: a node must not take half a memory for a whole one.
 func TestNonsenseIsRefused(t *testing.T) {
-	for _, text := range []string{"hello\n", "{}\n", `{"account":1,"seq":0}` + "\n", `{"account":1,"seq":1,"attempts":"x"}` + "\n", "\n"} {
+	for _, text := range []string{"hello\n", "{}\n", `{"account":1,"seq":-1}` + "\n", `{"account":1,"seq":1,"attempts":"x"}` + "\n", "\n"} {
 		path := filepath.Join(t.TempDir(), "journal-1.jsonl")
 		if err := os.WriteFile(path, []byte(`{"account":1,"seq":7,"at":"2026-11-26T20:00:00Z"}`+"\n"+text), 0o600); err != nil {
 			t.Fatal(err)

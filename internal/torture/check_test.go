@@ -85,7 +85,7 @@ func TestRestlessRun(t *testing.T) {
 	rules := h.rules()
 	rules.Quiescent = false
 	bad := badHistory{
-		sql:   `DELETE FROM lost WHERE attempt_id = r9.1; UPDATE progress SET total = total - 1 WHERE campaign_id = r AND label = 'lost' AND total > 1`,
+		sql:   `DELETE FROM lost WHERE attempt_id = r9.1; INSERT INTO progress SELECT account_id, campaign_id, label, 99, 1, -1 FROM attempt, unnest('{closed,unknown}'::text[]) label WHERE attempt_id = r9.1`,
 		rules: func(r *Rules) { r.Quiescent = false },
 	}
 	if r := h.spoil(t, bad); !r.OK() {

@@ -30,14 +30,16 @@ var figureInvariants = []Invariant{
 		SELECT format('campaign %s: %s is %s by the running totals, %s by its rows', campaign_id, label, coalesce(shown, 0), coalesce(counted, 0))
 		  FROM (SELECT campaign_id, label, sum(total) AS shown
 		          FROM (SELECT DISTINCT ON (campaign_id, label, node_id) campaign_id, label, total FROM progress ORDER BY campaign_id, label, node_id, seq DESC) p
-		         WHERE label = 'lost' OR label LIKE 'response:%' OR label LIKE 'outcome:%'
+		         WHERE label LIKE 'response:%' OR label LIKE 'outcome:%' OR label = 'closed'
 		         GROUP BY campaign_id, label) p
 		  FULL JOIN (SELECT campaign_id, 'response:' || class AS label, count(*) AS counted FROM witness.attempt WHERE class IS NOT NULL GROUP BY 1, 2
 		             UNION ALL SELECT campaign_id, 'outcome:' || outcome, count(*) FROM witness.attempt WHERE outcome IS NOT NULL GROUP BY 1, 2
-		             UNION ALL SELECT campaign_id, 'lost', count(*) FROM witness.attempt WHERE lost_at IS NOT NULL GROUP BY 1) c USING (campaign_id, label)
+		             UNION ALL SELECT campaign_id, 'closed', count(*) FROM witness.attempt a
+		                        WHERE lost_at IS NOT NULL OR outcome IS NOT NULL OR class IN ('throttled', 'refused', 'unsent')
+		                           OR EXISTS (SELECT FROM settlement s WHERE s.account_id = a.account_id AND s.attempt_id = a.attempt_id) GROUP BY 1) c USING (campaign_id, label)
 		 WHERE coalesce(shown, 0) <> coalesce(counted, 0)`, `
 		SELECT format('campaign %s, node %s: %s goes from %s back to %s', campaign_id, node_id, label, last, total)
-		  FROM (SELECT p.*, lag(total) OVER (PARTITION BY account_id, campaign_id, label, node_id ORDER BY seq) AS last FROM progress p) p
+		  FROM (SELECT p.*, lag(total) OVER (PARTITION BY account_id, campaign_id, label, node_id ORDER BY seq) AS last FROM progress p WHERE label <> 'unknown') p
 		 WHERE total < last`}},
 
 	{"I14c", "By campaign and outcome we count the calls that the platform made and told us of.", []string{`

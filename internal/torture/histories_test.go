@@ -100,7 +100,7 @@ var badHistories = []badHistory{
 	{breaks: "I5b", what: "a contact that was throttled is taken for done",
 		sql: `INSERT INTO response SELECT account_id, r9.1, 'throttled', false, sent_at, answered_at, code FROM response WHERE attempt_id = r3.1;
 		      INSERT INTO progress SELECT account_id, campaign_id, 'response:throttled', 99, 1, 1 FROM attempt WHERE attempt_id = r9.1;
-		      INSERT INTO progress SELECT account_id, campaign_id, 'lost:settled:response', 99, 1, 1 FROM attempt WHERE attempt_id = r9.1`,
+		      INSERT INTO progress SELECT account_id, campaign_id, 'unknown', 99, 1, -1 FROM attempt WHERE attempt_id = r9.1`,
 		seen: func(s *sight) {
 			r := *s.request("r3.1")
 			r.OutID, r.Callee = s.outID("r9.1"), number(9).Digits()
@@ -176,7 +176,7 @@ var badHistories = []badHistory{
 		seen: func(s *sight) { s.drop(simulator.KindRequest, "r4.1") }},
 	{breaks: "I13b", what: "an attempt is lost before its time",
 		sql: `UPDATE lost SET at = at - interval '10 min' WHERE attempt_id = r6.1`},
-	{breaks: "I13b", also: []string{"I14b"}, what: "an attempt is lost that had ended",
+	{breaks: "I13b", what: "an attempt is lost that had ended",
 		sql: `INSERT INTO lost SELECT account_id, attempt_id, '2025-03-03 12:00+08', '' FROM attempt WHERE attempt_id = r1.1`},
 	{breaks: "I13b", what: "an outcome belongs to no attempt",
 		sql: `INSERT INTO outcome (account_id, attempt_id, outcome, call_id, status_code, status_msg, smart_status_code, early_media_code, hangup, talk_s, source, recorded_at)
