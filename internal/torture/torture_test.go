@@ -91,6 +91,7 @@ func TestTorture(t *testing.T) {
 	t.Logf("%.0f s, %d requests/s over all; %v", took.Seconds(), int(float64(st.Requests)/took.Seconds()), tt.counts)
 	t.Logf("%d contacts = %d done + %d suppressed + %d unknown; %d calls, %d OutIds twice, %d phones rung in a call",
 		p.Imported, p.Done, p.Suppressed, p.Unknown, st.Accepted, st.Repeats, st.Overlaps)
+	t.Logf("requests per second, by five seconds: %v", tt.rates())
 	if st.Repeats != 0 || st.Overlaps != 0 {
 		t.Errorf("%d OutIds with two calls, %d phones rung while in a call", st.Repeats, st.Overlaps)
 	}
@@ -118,8 +119,9 @@ func newTorture(t *testing.T, seed uint64, contacts int) *torture {
 	nodes := min(max(*tortureNodes, 1), 4)
 	night := NewNight(t, NightOptions{Accounts: nodes, Simulator: simulator.Config{
 		Seed: seed, TimeScale: tortureScale, Duplicate: 0.1, Reorder: 0.1, LoseReceipts: 0.005, ProgressReports: true,
+		// A throttled answer slows its account down for seconds, so there are few.
 		Faults: simulator.Faults{
-			Throttle: 0.005, NeverAnswer: 0.001, Cut: 0.004, CutBefore: 0.004, HTML: 0.001, Status503: 0.001, Redirect302: 0.001,
+			Throttle: 0.0002, NeverAnswer: 0.001, Cut: 0.004, CutBefore: 0.004, HTML: 0.001, Status503: 0.001, Redirect302: 0.001,
 			OKWithoutCallID: 0.001, SystemError: 0.001, Business: map[string]float64{"isv.MOBILE_NUMBER_ILLEGAL": 0.002, "isv.BUSINESS_LIMIT_CONTROL": 0.001},
 			Delay: simulator.Range{Max: 8 * time.Millisecond},
 		},
@@ -158,6 +160,22 @@ func (tt *torture) limits() map[string]int {
 		limits[nightAccount+suffix(i)] = nightLimit / tt.accounts
 	}
 	return limits
+}
+
+// rates are the requests per second that arrived in each five seconds of the run.
+func (tt *torture) rates() []int {
+	var rates []int
+	for _, r := range tt.Requests() {
+		slot := int(r.MonoUS / 5_000_000)
+		for len(rates) <= slot {
+			rates = append(rates, 0)
+		}
+		rates[slot]++
+	}
+	for i := range rates {
+		rates[i] /= 5
+	}
+	return rates
 }
 
 // goWrong does what the seed says until all kills and restarts are done.
