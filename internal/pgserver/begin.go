@@ -59,6 +59,9 @@ func (s *Server) begin(ctx context.Context) error {
 	s.mu.Lock()
 	s.proc = proc
 	s.mu.Unlock()
+	watching, stop := context.WithCancel(context.Background())
+	s.stopWatching = stop
+	s.watched.Go(func() { s.watch(watching) })
 	return nil
 }
 

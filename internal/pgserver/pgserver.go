@@ -70,6 +70,8 @@ type Server struct {
 
 	stopFollowing context.CancelFunc // nil unless joined
 	followed      sync.WaitGroup
+	stopWatching  context.CancelFunc // nil until this process runs the server
+	watched       sync.WaitGroup
 
 	mu     sync.Mutex
 	proc   *process // nil while another process runs the server
@@ -239,6 +241,50 @@ func (s *Server) follow(ctx context.Context) {
 	}
 }
 
+// watch starts the server again when it ends by itself, as a system's init would: after a
+// disk that was full, or a kill -9. The address stays the same.
+func (s *Server) watch(ctx context.Context) {
+	const longest = 10 * time.Second
+	for {
+		s.mu.Lock()
+		proc := s.proc
+		s.mu.Unlock()
+		select {
+		case <-proc.done:
+		case <-ctx.Done():
+			return
+		}
+		s.opts.Log.Warn("the private postgres has ended: it is started again", "data", s.data, "err", proc.err)
+		for wait := 100 * time.Millisecond; ; wait = min(2*wait, longest) {
+			if stopped(ctx, wait) {
+				return
+			}
+			fresh, err := s.run(ctx)
+			if err == nil {
+				s.mu.Lock()
+				s.proc = fresh
+				s.mu.Unlock()
+				break
+			}
+			if ctx.Err() == nil {
+				s.opts.Log.Warn("the private postgres does not start", "data", s.data, "err", err)
+			}
+		}
+	}
+}
+
+// stopped waits, and reports whether ctx ended meanwhile.
+func stopped(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return false
+	case <-ctx.Done():
+		return true
+	}
+}
+
 // URL is the address of the server for libpq and pgx: its socket, the
 // superuser role "dialer" and the database "dialer". It stays the same when
 // another process takes the server over.
@@ -272,6 +318,10 @@ func (s *Server) Close() error {
 	if s.stopFollowing != nil {
 		s.stopFollowing()
 		s.followed.Wait()
+	}
+	if s.stopWatching != nil {
+		s.stopWatching()
+		s.watched.Wait()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -245,5 +246,43 @@ func TestScratchServers(t *testing.T) {
 	}
 	if got := query(t, scratch().URL(), `SELECT 'answers'`); got != "answers" {
 		t.Errorf("after ruin: %q", got)
+	}
+}
+
+// A server that ends by itself is started again at its address, with what it had
+// committed; Close ends it for good, also while it is being started.
+func TestServerThatEndsIsStartedAgain(t *testing.T) {
+	dir := dataDir(t)
+	s := mustStart(t, Options{Dir: dir})
+	exec1(t, s.URL(), `CREATE TABLE survived AS SELECT 'yes' AS answer`)
+	for range 2 {
+		pid := serverPID(t, dir)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		for answer := ""; answer != "yes"; {
+			conn, err := pgx.Connect(ctx, s.URL())
+			if err == nil {
+				err = conn.QueryRow(ctx, `SELECT answer FROM survived`).Scan(&answer)
+				conn.Close(ctx)
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("the server does not come back: %v", err)
+			}
+		}
+		cancel()
+		if serverPID(t, dir) == pid {
+			t.Fatal("it was not killed")
+		}
+	}
+	if err := syscall.Kill(serverPID(t, dir), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pgx.Connect(t.Context(), s.URL()); err == nil {
+		t.Error("the server answers after Close")
 	}
 }
