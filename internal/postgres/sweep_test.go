@@ -53,6 +53,7 @@ func TestALateOutcomeOfARedialledAttempt(t *testing.T) {
 	id, ids := w.dial("c", 13800000000, 1, redialLost)
 	w.lose(1)
 	w.push(receipt(ids[0], "a", campaign.Busy, 1))
+	w.count(1, `SELECT count(*) FROM outcome`)
 	w.count(1, `SELECT count(*) FROM due`)
 	w.balanced(id)
 }
