@@ -21,6 +21,7 @@ type network struct {
 	trace   *trace
 	arrived chan net.Conn // what the platform's listener accepts
 	closed  chan struct{}
+	late    sync.WaitGroup // requests on their way
 
 	mu       sync.Mutex
 	down     bool
@@ -168,7 +169,7 @@ type wire struct {
 	fate     fate
 	answered int  // bytes of its answer
 	slept    bool // its answer was delayed already
-	late     sync.WaitGroup
+	onWay    int  // requests that have left and not arrived
 }
 
 func (w *wire) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
@@ -188,10 +189,11 @@ func (w *wire) Close() error {
 		w.network.mu.Lock()
 		delete(w.network.wires, w)
 		w.network.mu.Unlock()
-		go func() {
-			w.late.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.onWay == 0 {
 			_ = w.Conn.Close()
-		}()
+		}
 	})
 	return nil
 }
@@ -254,9 +256,17 @@ func (w *wire) Write(p []byte) (int, error) {
 		return len(p), nil
 	case slowRequest:
 		later := bytes.Clone(p)
-		w.late.Go(func() {
+		w.mu.Lock()
+		w.onWay++
+		w.mu.Unlock()
+		w.network.late.Go(func() {
 			time.Sleep(f.delay)
 			_, _ = w.Conn.Write(later)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.onWay--; w.onWay == 0 && w.isClosed() {
+				_ = w.Conn.Close()
+			}
 		})
 		return len(p), nil
 	}

@@ -111,6 +111,7 @@ func (w *world) close() {
 		w.t.Errorf("the platform's ledger: %v", err)
 	}
 	w.network.cut(nil, "the end")
+	w.network.late.Wait()
 	w.background.Wait()
 	w.db.Close()
 	w.clock.close()
