@@ -87,7 +87,7 @@ func TestDiskFull(t *testing.T) {
 	env := environment{"DATABASE_URL": pg.URL(), "DIALER_STATE": state}
 	env.must(t, "migrate")
 	sim := simulate(t, simulator.Config{})
-	sim.prepare(t, env, contacts)
+	sim.prepare(t, env, contacts, "pace: 300") // there is work left while the disk fills
 	n := startNode(t, env, "one")
 	sim.pushTo(t, n.address)
 	ballast := filepath.Join(dir, "ballast")

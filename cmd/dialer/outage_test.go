@@ -443,8 +443,8 @@ func TestReceiptsEarlyDoubledAndSpooled(t *testing.T) {
 		return len(files) == 0, fmt.Sprint(files)
 	})
 	early := count(t, db, `SELECT count(*) FROM receipt f JOIN response r USING (account_id, attempt_id) WHERE f.final AND f.received_at < r.answered_at`)
-	if early < contacts/2 {
-		t.Errorf("%d receipts came before the answer, want most of %d", early, contacts)
+	if early < contacts/20 {
+		t.Errorf("%d of %d receipts came before the answer: too few to show anything", early, contacts)
 	}
 	// What was doubled is stored once: a final receipt for each call.
 	if n := count(t, db, `SELECT count(*) FROM receipt WHERE final`); n != contacts {

@@ -89,13 +89,13 @@ func (p *platform) calls(t *testing.T) (byCallee, byOutID map[string]int) {
 	return byCallee, byOutID
 }
 
-// prepare applies account and campaign, imports contacts and opens a run.
-func (p *platform) prepare(t *testing.T, env environment, contacts int) {
+// prepare applies account and campaign, with further lines of its file, imports contacts and opens a run.
+func (p *platform) prepare(t *testing.T, env environment, contacts int, lines ...string) {
 	t.Helper()
 	env["TEST_KEY_ID"], env["TEST_KEY_SECRET"], env["TEST_RECEIPT_SECRET"] = "id", "secret", testReceiptSecret
 	account := strings.Replace(testAccount, "http://127.0.0.1:1\n", p.endpoint+"\nreceipt_secret: ${TEST_RECEIPT_SECRET}\n", 1)
 	env.must(t, "account", "apply", write(t, "account.yaml", account))
-	env.must(t, "campaign", "apply", write(t, "campaign.yaml", testCampaign))
+	env.must(t, "campaign", "apply", write(t, "campaign.yaml", testCampaign+strings.Join(append(lines, ""), "\n")))
 	var file strings.Builder
 	file.WriteString("手机号,姓名\n")
 	for n := range contacts {

@@ -15,20 +15,23 @@ import (
 func (n *Night) settle(t *testing.T, db *postgres.DB, within time.Duration) {
 	t.Helper()
 	Eventually(t, within, "everything that can be known", func() (bool, string) {
-		var untried, waiting, pushed, outcomes int
+		var untried, waiting, underway, pushed, outcomes int
 		var paused []string
 		must(t, db.Pool().QueryRow(t.Context(), `
 			SELECT (SELECT count(*) FROM contact k WHERE NOT EXISTS (
 			          SELECT FROM attempt a WHERE (a.account_id, a.campaign_id, a.n) = (k.account_id, k.campaign_id, k.n))),
-			       (SELECT count(*) FROM due), (SELECT count(*) FROM inbox), (SELECT count(*) FROM outcome),
-			       (SELECT array_agg(name) FROM campaign WHERE state = 'paused')`).Scan(&untried, &waiting, &pushed, &outcomes, &paused))
+			       (SELECT count(*) FROM due),
+			       (SELECT count(*) FROM attempt a WHERE a.send_by > clock_timestamp() AND NOT EXISTS (
+			          SELECT FROM response r WHERE (r.account_id, r.attempt_id) = (a.account_id, a.attempt_id))),
+			       (SELECT count(*) FROM inbox), (SELECT count(*) FROM outcome),
+			       (SELECT array_agg(name) FROM campaign WHERE state = 'paused')`).Scan(&untried, &waiting, &underway, &pushed, &outcomes, &paused))
 		for _, name := range paused {
 			n.Dialer("campaign", "resume", name)
 		}
 		st := n.Simulator.Stats()
-		return untried == 0 && waiting == 0 && pushed == 0 && st.Open == 0 && int64(outcomes) == st.Accepted,
-			fmt.Sprintf("%d without an attempt, %d due, %d pushes to apply, %d calls open, %d outcomes of %d calls, %d reports given up",
-				untried, waiting, pushed, st.Open, outcomes, st.Accepted, st.GivenUp)
+		return untried == 0 && waiting == 0 && underway == 0 && pushed == 0 && st.Open == 0 && int64(outcomes) == st.Accepted,
+			fmt.Sprintf("%d without an attempt, %d due, %d to be answered, %d pushes to apply, %d calls open, %d outcomes of %d calls, %d reports given up",
+				untried, waiting, underway, pushed, st.Open, outcomes, st.Accepted, st.GivenUp)
 	})
 	n.Quiet()
 }
