@@ -159,7 +159,7 @@ func (c recoverCommand) show(a *app, gaps []*gap) error {
 	if waits == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d accounts are not dialled: bring the journals of all nodes that dialled (--state, --journal), "+
+	return fmt.Errorf("%d of these accounts will not be dialled: bring the journals of all nodes that dialled (--state, --journal), "+
 		"see to it that no other copy of this database is dialled, and say so with --reason; suppressions, pauses and imports may be missing, too", waits)
 }
 
