@@ -13,10 +13,14 @@ import (
 // old term, and nobody is called twice.
 func TestPausedNode(t *testing.T) {
 	t.Parallel()
-	pauses, contacts := 30, 30_000
+	pauses := 30
 	if Long() {
-		pauses, contacts = 1000, 600_000
+		pauses = 1000
 	}
+	if *torturePauses > 0 {
+		pauses = *torturePauses
+	}
+	contacts := 1000 * pauses
 	n := NewNight(t, NightOptions{})
 	n.Prepare(t, contacts)
 	lives := []string{"--lost-after", lostAfter.String(), "--lease", "600ms"}

@@ -17,13 +17,14 @@ import (
 	"dialer/internal/simulator"
 )
 
-// The numbers of a torture run. Those that are not set are the short form's or, with
+// The numbers of the torture run and of the pauses. Those that are not set are the short form's or, with
 // -torture.long, the long form's.
 var (
 	tortureSeed     = flag.Uint64("torture.seed", 0, "seed of the torture run's faults; 0: another one each time")
 	tortureNodes    = flag.Int("torture.nodes", 4, "nodes of the torture run, from 1 to 4; as many accounts")
 	tortureContacts = flag.Int("torture.contacts", 0, "contacts of the torture run")
 	tortureKills    = flag.Int("torture.kills", 0, "kill -9 of nodes")
+	torturePauses   = flag.Int("torture.pauses", 0, "pauses of nodes past lease and send_by, in TestPausedNode")
 	tortureRestarts = flag.Int("torture.restarts", 0, "restarts of Postgres: fast, immediate and kill -9 in turn")
 )
 
