@@ -15,7 +15,10 @@ func TestServerLeftBehindIsStopped(t *testing.T) {
 	dir := dataDir(t)
 	left := mustStart(t, Options{Dir: dir, Fast: true})
 	pid := serverPID(t, dir)
-	left.lock.release() // as if its process were gone and the kernel had not stopped the server
+	// As if its process were gone and the kernel had not stopped the server.
+	left.stopWatching()
+	left.watched.Wait()
+	left.lock.release()
 
 	s := mustStart(t, Options{Dir: dir, Fast: true})
 	if s.Joined() || serverPID(t, dir) == pid {

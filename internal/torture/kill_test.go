@@ -41,8 +41,8 @@ func TestKillAroundTheSend(t *testing.T) {
 			p := n.ended(t, "greeting", 60*time.Second)
 			n.Quiet()
 			report := n.Check(Rules{Quiescent: true, LostAfter: lostAfter})
-			if doubts := report.Doubts.Total(); doubts > 2*killBound {
-				t.Errorf("%d attempts are in doubt after one kill, want at most %d", doubts, 2*killBound)
+			if doubts := report.Doubts.Total(); doubts > killBound {
+				t.Errorf("%d attempts are in doubt after one kill, want at most %d", doubts, killBound)
 			}
 			if calls := n.Simulator.Stats().Accepted; calls+p.Unknown != contacts {
 				t.Errorf("%d calls and %d contacts of which nobody knows, want %d in all: each request that left has its outcome", calls, p.Unknown, contacts)
@@ -68,9 +68,10 @@ const lostAfter = 12 * time.Second
 // are taken over soon.
 var shortLives = []string{"--lost-after", lostAfter.String(), "--lease", "1s"}
 
-// killBound is how many attempts one killed node may leave in doubt at these paces: a
-// batch and the requests in flight.
-const killBound = 20
+// killBound is how many attempts one killed node may leave in doubt at this pace: a batch,
+// the requests in flight, and the answers that wait for their commit, which on a busy
+// machine takes up to half a second.
+const killBound = 100
 
 // ended waits until a campaign's run has ended because it was done, and returns its
 // progress.
