@@ -121,7 +121,17 @@ func (c recoverCommand) look(ctx context.Context, a *app, db *postgres.DB) ([]*g
 			}
 		}
 	}
+	// Once more: a node may have dialled while the journals were read.
+	if memories, err = db.Memories(ctx); err != nil {
+		return nil, err
+	}
+	for _, m := range memories {
+		if g := byAccount[m.Account]; g != nil {
+			g.Memory = m
+		}
+	}
 	for _, g := range gaps {
+		maps.DeleteFunc(found[g.Account], func(seq int64, _ journal.Entry) bool { return seq <= g.Last.Seq })
 		for _, seq := range slices.Sorted(maps.Keys(found[g.Account])) {
 			if seq != g.Last.Seq+1+int64(len(g.missing)) {
 				break

@@ -19,11 +19,14 @@ var errUnwitnessed = errors.New("the database server was started since the accou
 // anybody can tell, and returns its newest batch. If not, the account is paused for a
 // person: whom the forgotten intents called looks as if nobody had called.
 func (d *Dialer) trust(ctx context.Context, a *account, lease campaign.Lease, log *slog.Logger) (campaign.LastBatch, error) {
-	last, err := d.DB.LastBatch(ctx, a.id)
-	if err != nil {
-		return last, err
-	}
+	// The journals first: a batch is in the database before it is in a journal, so what
+	// they know now the database must have later. The other way round, a node that slept
+	// in between and has lost its lease would miss what its successor wrote meanwhile.
 	known, err := d.memory.of(a.id)
+	if err != nil {
+		return campaign.LastBatch{}, err
+	}
+	last, err := d.DB.LastBatch(ctx, a.id)
 	if err != nil {
 		return last, err
 	}
