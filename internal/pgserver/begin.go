@@ -168,7 +168,10 @@ func (s *Server) launch(ctx context.Context, log *serverLog) (*process, error) {
 		return nil, errors.Join(err, proc.stop())
 	}
 	said := log.tail()
-	if strings.Contains(said, `lock file "postmaster.pid" already exists`) || strings.Contains(said, "pre-existing shared memory block") {
+	// The farewell of an earlier server, which writes to the same log, may have pushed the
+	// complaint about its lock file out of what is read.
+	if strings.Contains(said, `lock file "postmaster.pid" already exists`) || strings.Contains(said, "pre-existing shared memory block") ||
+		strings.Contains(said, "database system is shut down") {
 		return nil, &busyError{said: said}
 	}
 	return nil, fmt.Errorf("%w: %s (more in %s)", err, said, log.f.Name())
