@@ -254,7 +254,7 @@ func TestScratchServers(t *testing.T) {
 func TestServerThatEndsIsStartedAgain(t *testing.T) {
 	dir := dataDir(t)
 	s := mustStart(t, Options{Dir: dir})
-	exec1(t, s.URL(), `CREATE TABLE survived AS SELECT 'yes' AS answer`)
+	exec1(t, s.URL(), `DROP TABLE IF EXISTS survived; CREATE TABLE survived AS SELECT 'yes' AS answer`)
 	for range 2 {
 		pid := serverPID(t, dir)
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
