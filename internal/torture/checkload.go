@@ -21,6 +21,7 @@ func (c *check) createTables(ctx context.Context) error {
 	_, err := c.tx.Exec(ctx, `
 		SET LOCAL work_mem = '64MB';
 		SET LOCAL jit = off;
+		SET LOCAL idle_in_transaction_session_timeout = 0; -- reading a long ledger on a busy machine is no reason to be put out
 		DROP SCHEMA IF EXISTS witness CASCADE;
 		CREATE SCHEMA witness;
 		COMMENT ON SCHEMA witness IS 'What the simulator saw, beside our ledger; for the checker. Rebuilt at each check.';

@@ -166,6 +166,7 @@ func TestConnectionBreaksDuringCommit(t *testing.T) {
 	loss := &Loss{Every: 1, When: DuringCommit, Match: Holding("INTO number")}
 	p.Lose(loss)
 	conn := connect(t, p.URL())
+	p.Refuse() // pgx asks the server, on a new connection, to cancel what it heard no end of
 	if _, err := conn.Exec(t.Context(), `INSERT INTO number VALUES ($1)`, 1); !broken(conn, err) {
 		t.Errorf("got %v, want a broken connection", err)
 	}
