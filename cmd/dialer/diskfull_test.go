@@ -91,6 +91,7 @@ func TestDiskFull(t *testing.T) {
 	n := startNode(t, env, "one")
 	sim.pushTo(t, n.address)
 	ballast := filepath.Join(dir, "ballast")
+	strangers := 0
 	var full, free [rounds]time.Time
 	for i := range rounds {
 		before := sim.Stats().Requests
@@ -107,7 +108,19 @@ func TestDiskFull(t *testing.T) {
 			if n := sim.Stats().Requests; n != last {
 				last, since = n, time.Now()
 			}
-			return time.Since(since) > 2*time.Second && len(spooled(t, state)) > 0, fmt.Sprintf("%d requests, %v", last, spooled(t, state))
+			if time.Since(since) <= 2*time.Second {
+				return false, fmt.Sprintf("%d requests", last)
+			}
+			if len(spooled(t, state)) > 0 {
+				return true, ""
+			}
+			// The last receipts have still found room in the tables: more of them will not.
+			status := pushStranger(t, n.address, strangers)
+			if status != http.StatusOK {
+				t.Fatalf("a push was answered with status %d while the database's disk was full", status)
+			}
+			strangers++
+			return false, fmt.Sprintf("%d requests, nothing on disk after %d more pushes", last, strangers)
 		})
 		full[i] = since
 		if last >= contacts {
@@ -121,6 +134,9 @@ func TestDiskFull(t *testing.T) {
 	}
 	db := open(t, pg.URL())
 	everyCallHasItsOutcome(t, db, sim, contacts)
+	if n := count(t, db, `SELECT count(DISTINCT raw) FROM stranger`); n != strangers {
+		t.Errorf("%d reports of strangers are stored, %d were taken", n, strangers)
+	}
 	if n := doubt(t, db); n != 0 {
 		t.Errorf("%d attempts are in doubt, want none", n)
 	}
@@ -136,6 +152,19 @@ func TestDiskFull(t *testing.T) {
 	if code := n.terminate(t, drainMost); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// pushStranger pushes a report of 50 KiB about a call that is none of ours to a node,
+// and returns the status of its answer.
+func pushStranger(t *testing.T, address string, number int) int {
+	t.Helper()
+	body := fmt.Appendf(nil, `[{"call_id":"%d","out_id":"somebody's","status_code":"200002","dynamic_id":"%s"}]`, number, bytes.Repeat([]byte("x"), 50<<10))
+	resp, err := http.Post("http://"+address+"/receipts/tests/"+testReceiptSecret, "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
 }
 
 // A spool that is full, by its own bound or because the disk is, refuses receipts with
@@ -184,20 +213,14 @@ func TestSpoolFull(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			address := "http://" + ln.Addr().String() + "/receipts/tests/" + testReceiptSecret
 			push := func(number int) int {
 				t.Helper()
-				body := fmt.Appendf(nil, `[{"call_id":"%d","out_id":"somebody's","status_code":"200002","dynamic_id":"%s"}]`, number, bytes.Repeat([]byte("x"), 50<<10))
 				began := time.Now()
-				resp, err := http.Post(address, "application/json", bytes.NewReader(body))
-				if err != nil {
-					t.Fatal(err)
-				}
-				resp.Body.Close()
+				status := pushStranger(t, ln.Addr().String(), number)
 				if took := time.Since(began); took > 700*time.Millisecond {
 					t.Errorf("push %d: an answer after %s", number, took)
 				}
-				return resp.StatusCode
+				return status
 			}
 			eventually(t, 30*time.Second, "the node", func() (bool, string) {
 				status := push(0)
