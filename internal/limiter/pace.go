@@ -78,31 +78,40 @@ func (p *Pace) try(most int) (n int, wait time.Duration, changed <-chan struct{}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	inForce := p.apply(now)
-	if inForce == 0 {
-		return 0, longestSleep, p.changed
-	}
-	tokens := p.bucket.TokensAt(now)
-	due := min(batch(inForce), most)
-	// What is missing is less than a nanosecond's worth if wait is 0, and the
-	// bucket then lets it pass.
-	wait = time.Duration(min((float64(due)-tokens)/inForce*1e9, float64(longestSleep)))
-	if wait <= 0 {
-		n = min(max(due, int(tokens)), most)
+	n, wait = p.due(now, most)
+	if n > 0 {
 		if p.bucket.AllowN(now, n) {
 			return n, 0, nil
 		}
+		// What is missing is less than a nanosecond's worth.
 		wait = time.Nanosecond
-	}
-	if inForce < p.asked {
-		wait = min(wait, recoveryStep)
 	}
 	return 0, wait, p.changed
 }
 
+// due is how many of most tokens could be taken at now, or how long to wait until it
+// is worth looking again. mu is held.
+func (p *Pace) due(now time.Time, most int) (n int, wait time.Duration) {
+	inForce := p.apply(now)
+	if inForce == 0 {
+		return 0, longestSleep
+	}
+	tokens := p.bucket.TokensAt(now)
+	least := min(batch(inForce), most)
+	wait = time.Duration(min((float64(least)-tokens)/inForce*1e9, float64(longestSleep)))
+	if wait <= 0 {
+		return min(max(least, int(tokens)), most), 0
+	}
+	if inForce < p.asked {
+		wait = min(wait, recoveryStep)
+	}
+	return 0, wait
+}
+
 // Set changes the rate that is asked for, at once, also for a Take that
-// waits. 0 is a pause, which also drops the tokens that were saved; less than 0 and NaN count as 0, more than a million as
-// a million. What Throttled took off stays off, in proportion.
+// waits. 0 is a pause, which also drops the tokens that were saved; less than 0
+// and NaN count as 0, more than a million as a million. What Throttled took off
+// stays off, in proportion.
 func (p *Pace) Set(perSecond float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,10 +122,11 @@ func (p *Pace) Set(perSecond float64) {
 }
 
 // Throttled says that the platform refused a request because there were too
-// many. The rate is halved at once, but only once for all that is heard within
-// 200 ms, and to no less than a fiftieth of the rate asked for; tokens saved at
-// the higher rate are dropped. A second after the last such answer the rate
-// begins to rise, evenly, and is whole again at most eight seconds later.
+// many. The rate is cut by three tenths at once, but only once for all that is heard
+// within 200 ms, and to no less than a fiftieth of the rate asked for; tokens saved
+// at the higher rate are dropped. A second after the last such answer the rate
+// begins to rise, lingers a little below the rate that was refused, and is whole
+// again within ten seconds if nothing is refused any more.
 func (p *Pace) Throttled() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,5 +182,17 @@ func (p *Pace) TryTake(most int) int {
 		return 0
 	}
 	n, _, _ := p.try(most)
+	return n
+}
+
+// Has returns how many tokens TryTake would take now: for a dispenser that must know
+// what several paces allow before it takes from any of them.
+func (p *Pace) Has(most int) int {
+	if most < 1 {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, _ := p.due(time.Now(), most)
 	return n
 }
