@@ -32,6 +32,9 @@ type CallerID struct {
 	Number string `yaml:"number" json:"number"`
 	// Lines is how many calls the number carries at the same time.
 	Lines int `yaml:"lines" json:"lines"`
+	// Pace is the most calls that are started per second from the number, over all
+	// campaigns; 0: the account's limit is enough.
+	Pace float64 `yaml:"pace" json:"pace,omitempty"`
 }
 
 // Allows refuses a campaign that the account must not dial: one of sample numbers on

@@ -57,6 +57,7 @@ func (f *file) accountCallerIDs(n *yaml.Node, to *[]CallerID) {
 		present := f.object(item, "a caller ID", keys{
 			"number": f.text("number", &c.Number, checkCallerID),
 			"lines":  f.integer("lines", 1, mostCallsPerSec, "calls at the same time", func(v int) { c.Lines = v }),
+			"pace":   f.number("pace", mostCallsPerSec, "calls started per second", func(v float64) { c.Pace = v }),
 		}, nil)
 		f.require(item, present, "a caller ID", "number", "lines")
 		if slices.ContainsFunc(*to, func(o CallerID) bool { return o.Number == c.Number }) {

@@ -240,6 +240,7 @@ access_key_secret: file:/etc/dialer/secret
 receipt_secret: ${A_RECEIPT_SECRET}
 caller_ids:
   - {number: "057100000000", lines: 2000}
+  - {number: "057100000001", lines: 30, pace: 2.5}
 `
 
 func TestParseAccount(t *testing.T) {
@@ -248,7 +249,7 @@ func TestParseAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Account{Name: "main", Endpoint: "http://127.0.0.1:18080", AccessKeyID: "${A_KEY}", AccessKeySecret: "file:/etc/dialer/secret",
-		ReceiptSecret: "${A_RECEIPT_SECRET}", Limit: 1000, CallerIDs: []CallerID{{"057100000000", 2000}}}
+		ReceiptSecret: "${A_RECEIPT_SECRET}", Limit: 1000, CallerIDs: []CallerID{{Number: "057100000000", Lines: 2000}, {Number: "057100000001", Lines: 30, Pace: 2.5}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

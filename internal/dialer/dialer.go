@@ -179,7 +179,7 @@ func (d *Dialer) work(ctx context.Context) error {
 		return err
 	}
 	g.Go(func() error {
-		every(ctx, time.Second, func() {
+		every(ctx, refreshEvery, func() {
 			if err := d.refresh(ctx, g); err != nil {
 				d.Log.Warn("read the accounts", "err", err)
 			}
@@ -223,6 +223,10 @@ func (d *Dialer) patiently(ctx context.Context, what string, f func() error) err
 const fireWithin = 30 * time.Second
 
 func next(s campaign.Schedule, after time.Time) (time.Time, error) { return s.Next(after) }
+
+// refreshEvery is how often the accounts' files are looked at. A limit that a person
+// changed is in force within a second.
+const refreshEvery = 500 * time.Millisecond
 
 // refresh reads the accounts, starts working for those that are new, and tells those
 // whose file has changed.

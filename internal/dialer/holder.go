@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,7 +18,6 @@ import (
 type holder struct {
 	*Dialer
 	account *account
-	spec    campaign.Account
 	lease   campaign.Lease
 	log     *slog.Logger
 	client  *smartcall.Client
@@ -25,6 +26,7 @@ type holder struct {
 	brake   brake
 
 	mu    sync.Mutex
+	spec  campaign.Account
 	trust time.Time // until when this node may believe that it still holds the lease
 	works []*work   // one per open run
 	turn  int       // whose turn it is among works
@@ -34,6 +36,8 @@ type holder struct {
 	jobs    chan *job
 	results chan campaign.Response
 	free    chan struct{} // holds a token per sender that has nothing to do
+	senders sync.WaitGroup
+	hired   int // how many senders there are
 	// woken is sent on when there may be something to dial.
 	woken chan struct{}
 }
@@ -57,12 +61,11 @@ func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Accoun
 	for id, caller := range open {
 		a.lines.take(id, caller, time.Now().Add(longestCall))
 	}
-	senders := d.senders(spec)
 	h := &holder{
 		Dialer: d, account: a, spec: spec, lease: lease, log: log, client: client,
 		pace: limiter.NewPace(float64(spec.Limit)), guard: limiter.NewGuard(spec.Limit),
 		seq:  last.Seq,
-		jobs: make(chan *job), results: make(chan campaign.Response, senders), free: make(chan struct{}, senders),
+		jobs: make(chan *job), results: make(chan campaign.Response, recordMost), free: make(chan struct{}, d.mostSenders()),
 		woken: make(chan struct{}, 1),
 	}
 	h.trustFrom(asked)
@@ -94,7 +97,8 @@ func (h *holder) trusted() time.Time {
 	return h.trust
 }
 
-// run dials until ctx is cancelled, the account's file changes, or the lease is lost.
+// run dials until ctx is cancelled, the account's file changes in a way that needs a new
+// holder, or the lease is lost.
 // Then it stops making intents, waits for the requests in hand, and writes what came
 // of them, whatever ctx says.
 func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
@@ -102,30 +106,34 @@ func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 
-	var recorder, senders, loops sync.WaitGroup
+	var recorder, loops sync.WaitGroup
 	recording, giveUp := context.WithCancel(h.last)
 	defer giveUp()
 	recorder.Go(func() { h.record(recording) })
-	for range cap(h.free) {
-		h.free <- struct{}{}
-		senders.Go(h.send)
-	}
+	h.hire(h.spec.Limit)
 	loops.Go(func() { h.renew(ctx, stop) })
 	loops.Go(func() { h.watch(ctx) })
 	loops.Go(func() { h.sweep(ctx) })
 	loops.Go(func() { h.ask(ctx) })
 	loops.Go(func() {
-		select {
-		case <-changed:
-			stop(errChanged)
-		case <-ctx.Done():
+		for {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+			var spec campaign.Account
+			if spec, changed = h.settings(h.account); !h.follow(spec) {
+				stop(errChanged)
+				return
+			}
 		}
 	})
 	err := h.dispense(ctx)
 	stop(err)
 	close(h.jobs)
 	loops.Wait()
-	senders.Wait()
+	h.senders.Wait()
 	close(h.results)
 	// While dialling, the recorder waits for the database for ever; a node that stops
 	// must end at some time.
@@ -135,6 +143,42 @@ func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 		err = cause
 	}
 	return err
+}
+
+// hire sees to it that there are enough senders for a limit.
+func (h *holder) hire(limit int) {
+	for ; h.hired < h.sendersFor(limit); h.hired++ {
+		h.senders.Go(h.send)
+		h.free <- struct{}{}
+	}
+}
+
+// follow takes over what has changed in the account's file, at once, if it is only how
+// fast the account and its caller IDs may be dialled. Otherwise it returns false.
+func (h *holder) follow(spec campaign.Account) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !sameButSpeed(h.spec, spec) {
+		return false
+	}
+	if spec.Limit != h.spec.Limit {
+		h.log.Info("limit changed", "from", h.spec.Limit, "to", spec.Limit)
+	}
+	h.spec = spec
+	h.hire(spec.Limit)
+	h.guard.SetLimit(spec.Limit)
+	h.pace.Set(float64(spec.Limit))
+	return true
+}
+
+// sameButSpeed tells whether two files of an account differ in nothing but the limit
+// and the lines and paces of its caller IDs.
+func sameButSpeed(a, b campaign.Account) bool {
+	if !slices.EqualFunc(a.CallerIDs, b.CallerIDs, func(a, b campaign.CallerID) bool { return a.Number == b.Number }) {
+		return false
+	}
+	a.Limit, a.CallerIDs = b.Limit, b.CallerIDs
+	return reflect.DeepEqual(a, b)
 }
 
 // errChanged ends a holder whose account's file has changed; the next one reads it.

@@ -5,15 +5,18 @@ import (
 	"time"
 
 	"dialer/internal/campaign"
+	"dialer/internal/limiter"
 )
 
 // lines counts the calls that each caller ID of an account may be carrying, so that
-// no number is given more than its lines. A line is taken by an intent and free again
-// by a definite no, an outcome, or when no call can last that long. All methods may be
-// called concurrently.
+// no number is given more than its lines, and holds each number to its pace. A line is
+// taken by an intent and free again by a definite no, an outcome, or when no call can
+// last that long. All methods may be called concurrently; choose and spend are for the
+// one dispenser of the account.
 type lines struct {
 	mu    sync.Mutex
 	most  map[string]int
+	paces map[string]*limiter.Pace // of the numbers that have one
 	taken map[string]int
 	calls map[campaign.AttemptID]line
 }
@@ -24,7 +27,7 @@ type line struct {
 }
 
 func newLines(ids []campaign.CallerID) *lines {
-	l := &lines{calls: make(map[campaign.AttemptID]line), taken: make(map[string]int)}
+	l := &lines{calls: make(map[campaign.AttemptID]line), taken: make(map[string]int), paces: make(map[string]*limiter.Pace)}
 	l.set(ids)
 	return l
 }
@@ -33,21 +36,57 @@ func (l *lines) set(ids []campaign.CallerID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.most = make(map[string]int, len(ids))
+	before := l.paces
+	l.paces = make(map[string]*limiter.Pace)
 	for _, id := range ids {
 		l.most[id.Number] = id.Lines
+		if id.Pace == 0 {
+			continue
+		}
+		pace := before[id.Number]
+		if pace == nil {
+			pace = limiter.NewPace(id.Pace)
+		}
+		pace.Set(id.Pace)
+		l.paces[id.Number] = pace
 	}
 }
 
-// choose returns the caller ID with the most free lines, and how many they are.
-func (l *lines) choose(ids []string) (caller string, free int) {
+// choose returns the caller ID that can start the most calls now, and how many.
+func (l *lines) choose(ids []string) (caller string, most int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
-		if f := l.most[id] - l.taken[id]; f > free {
-			caller, free = id, f
+		n := l.most[id] - l.taken[id]
+		if pace := l.paces[id]; pace != nil {
+			n = pace.Has(n)
+		}
+		if n > most {
+			caller, most = id, n
 		}
 	}
-	return caller, free
+	return caller, most
+}
+
+// spend takes so many calls, of those that choose returned, off the number's pace.
+func (l *lines) spend(caller string, calls int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if pace := l.paces[caller]; pace != nil {
+		pace.TryTake(calls)
+	}
+}
+
+// anyFree tells whether one of the numbers has a free line.
+func (l *lines) anyFree(ids []string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		if l.most[id] > l.taken[id] {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *lines) take(id campaign.AttemptID, caller string, until time.Time) {

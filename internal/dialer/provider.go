@@ -1,6 +1,7 @@
 package dialer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -22,7 +23,7 @@ func (d *Dialer) connect(spec campaign.Account) (*smartcall.Client, error) {
 		Endpoint:    spec.Endpoint,
 		Credentials: credentials,
 		Timeout:     d.RequestTimeout,
-		Conns:       d.senders(spec),
+		Conns:       d.mostSenders(),
 		Proxy:       d.Proxy,
 		Dial:        d.Dial,
 	})
@@ -46,12 +47,15 @@ func (d *Dialer) credentials(spec campaign.Account) (smartcall.Credentials, erro
 	return smartcall.StaticCredentials(values[0], values[1], values[2]), nil
 }
 
-func (d *Dialer) senders(spec campaign.Account) int {
+// sendersFor is how many requests may be under way at once for an account of a limit.
+func (d *Dialer) sendersFor(limit int) int {
 	if d.Senders > 0 {
 		return d.Senders
 	}
-	return min(max(spec.Limit, 16), 2000)
+	return min(max(limit, 16), d.mostSenders())
 }
+
+func (d *Dialer) mostSenders() int { return cmp.Or(d.Senders, 2000) }
 
 // request builds the request of an attempt. An error means that this contact cannot
 // be called with this campaign's settings.

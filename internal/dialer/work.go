@@ -47,7 +47,10 @@ const readWithin = 5 * time.Second
 
 func (h *holder) newWork(r postgres.Run) (*work, error) {
 	// The account's file may have changed since the campaign's was applied.
-	if err := h.spec.Allows(&r.Spec); err != nil {
+	h.mu.Lock()
+	err := h.spec.Allows(&r.Spec)
+	h.mu.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	zone, err := time.LoadLocation(r.Spec.Zone)
@@ -56,8 +59,7 @@ func (h *holder) newWork(r postgres.Run) (*work, error) {
 		return nil, fmt.Errorf("campaign %s: %w", r.Spec.Name, err)
 	}
 	w := &work{run: r.ID, id: r.Campaign, spec: r.Spec, zone: zone, longest: longestCall, read: r.UptoN}
-	// A pace within the account's own would be a second bucket behind the first.
-	if r.Spec.Pace > 0 && r.Spec.Pace < float64(h.spec.Limit) {
+	if r.Spec.Pace > 0 {
 		w.pace = limiter.NewPace(r.Spec.Pace)
 	}
 	if t := r.Spec.Call.SessionTimeout; t != nil {
@@ -141,7 +143,7 @@ func (h *holder) scarce() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, w := range h.works {
-		if _, free := h.account.lines.choose(w.spec.CallerIDs); w.ready() && free == 0 {
+		if w.ready() && !h.account.lines.anyFree(w.spec.CallerIDs) {
 			return true
 		}
 	}
@@ -241,7 +243,7 @@ func (h *holder) ready() bool {
 	now := time.Now()
 	for _, w := range h.works {
 		if _, open := w.open(now); open && w.ready() {
-			if _, free := h.account.lines.choose(w.spec.CallerIDs); free > 0 {
+			if h.account.lines.anyFree(w.spec.CallerIDs) {
 				return true
 			}
 		}
@@ -252,7 +254,7 @@ func (h *holder) ready() bool {
 // choose picks the campaign whose turn it is, a caller ID, and up to most contacts.
 func (h *holder) choose(most int) (w *work, caller string, contacts []campaign.Pending) {
 	h.mu.Lock()
-	works, turn := h.works, h.turn
+	works, turn, limit := h.works, h.turn, float64(h.spec.Limit)
 	h.mu.Unlock()
 	now := time.Now()
 	for i := range works {
@@ -265,10 +267,12 @@ func (h *holder) choose(most int) (w *work, caller string, contacts []campaign.P
 			continue
 		}
 		n := min(most, free, w.waiting())
-		if w.pace != nil {
+		// A pace that the account's own stays within would be a second bucket behind the first.
+		if w.pace != nil && w.spec.Pace < limit {
 			n = w.pace.TryTake(n)
 		}
 		if contacts := w.takeUp(n); len(contacts) > 0 {
+			h.account.lines.spend(caller, len(contacts))
 			h.mu.Lock()
 			h.turn = (turn + i + 1) % len(works)
 			h.mu.Unlock()
