@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-
-	"github.com/jackc/pgx/v5"
+	"strings"
 
 	"dialer/internal/postgres"
 )
@@ -42,11 +40,16 @@ func (c sqlCommand) Run(ctx context.Context, a *app) error {
 
 // psqlEnvironment turns a URL into libpq's own variables.
 func psqlEnvironment(url string) []string {
-	cfg, err := pgx.ParseConfig(url)
+	parsed, err := postgres.ParseURL(url)
 	if err != nil {
 		return nil
 	}
-	env := []string{"PGHOST=" + cfg.Host, fmt.Sprintf("PGPORT=%d", cfg.Port), "PGUSER=" + cfg.User, "PGDATABASE=" + cfg.Database, "PGPASSWORD=" + cfg.Password}
+	cfg := parsed.ConnConfig
+	hosts, ports := postgres.Hosts(cfg)
+	env := []string{"PGHOST=" + strings.Join(hosts, ","), "PGPORT=" + strings.Join(ports, ","), "PGUSER=" + cfg.User, "PGDATABASE=" + cfg.Database, "PGPASSWORD=" + cfg.Password}
+	if len(hosts) > 1 {
+		env = append(env, "PGTARGETSESSIONATTRS=read-write")
+	}
 	if cfg.TLSConfig != nil {
 		env = append(env, "PGSSLMODE=require")
 	}

@@ -41,6 +41,9 @@ type Lease struct {
 	// Server is the database server as it was when the lease was acquired, and Vouched
 	// the one on which the account may be dialled: see Trust.
 	Server, Vouched string
+	// Synchronous says that commits on the server vouched for waited for a standby when
+	// the account was dialled there last.
+	Synchronous bool
 }
 
 // LastBatch is the newest intent batch of an account. The zero value: there is none.

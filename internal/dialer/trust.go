@@ -30,9 +30,13 @@ func (d *Dialer) trust(ctx context.Context, a *account, lease campaign.Lease, lo
 	if err != nil {
 		return last, err
 	}
-	switch campaign.Judge(last.Seq, known, lease.Server, lease.Vouched) {
+	switch campaign.Judge(last.Seq, known, lease.Server, lease.Vouched, lease.Synchronous) {
 	case campaign.MayVouch:
-		log.Info("the database server was started again: every intent this node remembers is there", "batch", last.Seq)
+		what := "the database server was started again"
+		if campaign.Promoted(lease.Server, lease.Vouched) {
+			what = "a standby for which every commit had waited has taken over from the database server"
+		}
+		log.Info(what+": every intent this node remembers is there", "batch", last.Seq)
 		if err := d.DB.Vouch(ctx, lease); err != nil {
 			return last, err
 		}

@@ -47,7 +47,8 @@ func (db *DB) Acquire(ctx context.Context, account campaign.AccountID, node camp
 		   SET term = l.term + 1, node_id = $2, until = clock_timestamp() + $3::interval
 		  FROM old
 		 WHERE l.account_id = old.account_id
-		RETURNING l.term, old.node_id IS NOT NULL, l.server, server_now()`, account, node, secs(ttl)).Scan(&lease.Term, &lease.TakenOver, &lease.Vouched, &lease.Server)
+		RETURNING l.term, old.node_id IS NOT NULL, l.server, server_now(), l.synchronous`, account, node, secs(ttl)).
+		Scan(&lease.Term, &lease.TakenOver, &lease.Vouched, &lease.Server, &lease.Synchronous)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return campaign.Lease{}, nil
 	}
@@ -60,13 +61,19 @@ func (db *DB) Acquire(ctx context.Context, account campaign.AccountID, node camp
 	return lease, nil
 }
 
+// waitsForStandby tells whether commits wait for a standby: this one, too, so that the
+// standby has the answer.
+const waitsForStandby = `(current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') IN ('remote_write', 'on', 'remote_apply'))`
+
 // Renew extends the lease to ttl from now. It returns campaign.ErrLeaseLost if the
-// account has another holder or term.
+// account has another holder or term. A standby that has just taken over does not change
+// what is known of the server before it.
 func (db *DB) Renew(ctx context.Context, l campaign.Lease, ttl time.Duration, at time.Time) error {
 	tag, err := db.pool.Exec(ctx, `
 		WITH alive AS (UPDATE node SET seen_at = $5 WHERE node_id = $2)
 		UPDATE lease
-		   SET until = clock_timestamp() + $4::interval
+		   SET until = clock_timestamp() + $4::interval,
+		       synchronous = CASE WHEN server = server_now() THEN `+waitsForStandby+` ELSE synchronous END
 		 WHERE account_id = $1 AND node_id = $2 AND term = $3`, l.Account, l.Node, l.Term, secs(ttl), at)
 	if err != nil {
 		return fmt.Errorf("renew account %d: %w", l.Account, err)
@@ -103,7 +110,7 @@ func (db *DB) LastBatch(ctx context.Context, account campaign.AccountID) (campai
 // the server another one.
 func (db *DB) Vouch(ctx context.Context, l campaign.Lease) error {
 	tag, err := db.pool.Exec(ctx, `
-		UPDATE lease SET server = $4
+		UPDATE lease SET server = $4, synchronous = `+waitsForStandby+`
 		 WHERE account_id = $1 AND node_id = $2 AND term = $3 AND server_now() = $4`, l.Account, l.Node, l.Term, l.Server)
 	if err != nil {
 		return fmt.Errorf("vouch for account %d: %w", l.Account, err)

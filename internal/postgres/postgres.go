@@ -27,9 +27,10 @@ import (
 
 // DB is a pool of connections to a migrated database.
 type DB struct {
-	pool     *pgxpool.Pool
-	key      campaign.OutIDKey
-	instance string
+	pool      *pgxpool.Pool
+	key       campaign.OutIDKey
+	instance  string
+	timelines timelines
 }
 
 // oldest is the oldest server the SQL is tested on, as server_version_num.
@@ -41,14 +42,12 @@ const oldest = 150000
 // while pgx says goodbye to it.
 const maxConns = 24
 
-// Open connects to the database that url names (a libpq URL or keyword string;
-// pool_max_conns and its like are understood) and checks that its schema is this
-// program's, that commits are durable for this role, and that the server is not
-// older than 15.
+// Open connects to the database that url names (see ParseURL) and checks that its
+// schema is this program's, and that the server is not older than 15.
 func Open(ctx context.Context, url string) (*DB, error) {
-	cfg, err := pgxpool.ParseConfig(url)
+	cfg, err := ParseURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err)
+		return nil, err
 	}
 	return OpenConfig(ctx, cfg)
 }
@@ -80,11 +79,14 @@ func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
 	// those who would find it, or its successor, well again.
 	cfg.PingTimeout = cmp.Or(cfg.PingTimeout, 2*time.Second)
 	cfg.ConnConfig.ConnectTimeout = cmp.Or(cfg.ConnConfig.ConnectTimeout, 5*time.Second)
+	db := new(DB)
+	db.timelines.watch(cfg.ConnConfig)
+	cfg.AfterRelease = writable
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	db := &DB{pool: pool}
+	db.pool = pool
 	if err := db.check(ctx); err != nil {
 		pool.Close()
 		return nil, err

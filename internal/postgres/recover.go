@@ -20,6 +20,7 @@ type Memory struct {
 	Last    campaign.LastBatch
 	// Server is the server as it is, Vouched the one that somebody has vouched for.
 	Server, Vouched string
+	Synchronous     bool // commits on the server vouched for waited for a standby
 	Active          bool
 	Reason          string // why the account is paused
 	// Forgotten is how many reports were put aside because the database has forgotten
@@ -30,7 +31,7 @@ type Memory struct {
 // Memories returns what the database remembers, by account name.
 func (db *DB) Memories(ctx context.Context) ([]Memory, error) {
 	rows, _ := db.pool.Query(ctx, `
-		SELECT a.account_id, a.name, coalesce(b.seq, 0), b.at, server_now(), l.server, a.state = 'active', a.reason,
+		SELECT a.account_id, a.name, coalesce(b.seq, 0), b.at, server_now(), l.server, l.synchronous, a.state = 'active', a.reason,
 		       (SELECT count(*) FROM stranger s WHERE s.account_id = a.account_id AND s.reason LIKE $1 || '%')
 		  FROM account a
 		  JOIN lease l USING (account_id)
@@ -39,7 +40,7 @@ func (db *DB) Memories(ctx context.Context) ([]Memory, error) {
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Memory, error) {
 		var m Memory
 		var at *time.Time
-		err := row.Scan(&m.Account, &m.Name, &m.Last.Seq, &at, &m.Server, &m.Vouched, &m.Active, &m.Reason, &m.Forgotten)
+		err := row.Scan(&m.Account, &m.Name, &m.Last.Seq, &at, &m.Server, &m.Vouched, &m.Synchronous, &m.Active, &m.Reason, &m.Forgotten)
 		if at != nil {
 			m.Last.At = *at
 		}
@@ -181,7 +182,7 @@ func (db *DB) Recover(ctx context.Context, account campaign.AccountID, after int
 			}
 		}
 		b := new(pgx.Batch)
-		b.Queue(`UPDATE lease SET server = server_now() WHERE account_id = $1`, account)
+		b.Queue(`UPDATE lease SET server = server_now(), synchronous = false WHERE account_id = $1`, account)
 		b.Queue(`UPDATE account SET state = 'active', reason = '', changed_at = $2 WHERE account_id = $1 AND reason LIKE 'the database %'`, account, at)
 		b.Queue(`
 			WITH aside AS (

@@ -328,6 +328,38 @@ func (pg *Postgres) Standby(t testing.TB, primary string) *Postgres {
 	return standby
 }
 
+// Synchronous lets every commit wait for a standby, and returns when one follows.
+func (pg *Postgres) Synchronous() error {
+	err := pg.as("postgres", func(ctx context.Context, conn *pgx.Conn) error {
+		for _, sql := range []string{`ALTER SYSTEM SET synchronous_standby_names = '*'`, `SELECT pg_reload_conf()`} {
+			if _, err := conn.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			var follows bool
+			err := conn.QueryRow(ctx, `
+				SELECT current_setting('synchronous_standby_names') = '*' AND EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')`).Scan(&follows)
+			if err != nil || follows {
+				return err
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	return errorOf("let commits wait for a standby", err)
+}
+
+// Unlock lets commits wait for no standby any more, from the next start on.
+func (pg *Postgres) Unlock() error {
+	return errorOf("let commits wait for no standby", os.Remove(filepath.Join(pg.data, "postgresql.auto.conf")))
+}
+
 // Promote makes a standby a server of its own.
 func (pg *Postgres) Promote() error {
 	err := pg.as("postgres", func(ctx context.Context, conn *pgx.Conn) error {
