@@ -185,12 +185,17 @@ func IsTransient(err error) bool {
 	return pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
 
-// violated returns the name of the constraint that err says was violated, or "".
+// violated returns the name of the constraint that err says was violated, or "". Citus
+// puts the number of the shard behind it.
 func violated(err error) string {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code[:2] == "23" {
-		return pg.ConstraintName
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Code[:2] != "23" {
+		return ""
 	}
-	return ""
+	if name := strings.TrimRight(pg.ConstraintName, "0123456789"); strings.HasSuffix(name, "_") {
+		return strings.TrimSuffix(name, "_")
+	}
+	return pg.ConstraintName
 }
 
 // notFound turns pgx.ErrNoRows into campaign.ErrNotFound, saying what was looked for.
