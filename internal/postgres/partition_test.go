@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"reflect"
 	"regexp"
@@ -24,56 +23,14 @@ import (
 	"dialer/internal/postgres/postgrestest"
 )
 
-// partitions is into how many each distributed table is cut: as many as make it certain
-// that two accounts of the test are not in one by accident.
-const partitions = 8
-
-// partitioned makes a database in which the tables that Citus would distribute are cut
-// by a hash of account_id, with the names that Citus gives to shards and their keys.
+// partitioned makes a database that is distributed, by hash partitions in the place of
+// Citus.
 func partitioned(t *testing.T) string {
 	t.Helper()
 	url := postgrestest.URL(t)
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
+	postgrestest.StandInForCitus(t, url)
+	if err := postgres.Distribute(t.Context(), url, false, func(string) {}); err != nil {
 		t.Fatal(err)
-	}
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	exec := func(format string, args ...any) {
-		t.Helper()
-		if _, err := conn.Exec(t.Context(), fmt.Sprintf(format, args...)); err != nil {
-			t.Fatalf("%s: %v", fmt.Sprintf(format, args...), err)
-		}
-	}
-	list := func(query string, args ...any) []string {
-		t.Helper()
-		rows, _ := conn.Query(t.Context(), query, args...)
-		got, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			t.Fatalf("%s: %v", query, err)
-		}
-		return got
-	}
-	views := list(`SELECT format('CREATE VIEW %s AS %s', c.oid::regclass, pg_get_viewdef(c.oid)) FROM pg_class c WHERE relnamespace = 'report'::regnamespace AND relkind = 'v' ORDER BY oid`)
-	exec(`DROP SCHEMA report CASCADE; CREATE SCHEMA report; CREATE SCHEMA shard`)
-	for _, table := range postgres.Distributed() {
-		again := list(`
-			SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = $1::text::regclass AND NOT tgisinternal
-			UNION ALL
-			SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = $1::text::regclass AND contype = 'f'`, table)
-		exec(`CREATE TABLE shard.%[1]s (LIKE public.%[1]s INCLUDING ALL) PARTITION BY HASH (account_id); DROP TABLE public.%[1]s; ALTER TABLE shard.%[1]s SET SCHEMA public`, table)
-		for i := range partitions {
-			shard := fmt.Sprintf("%s_%d", table, 102008+i)
-			exec(`CREATE TABLE shard.%s PARTITION OF %s FOR VALUES WITH (MODULUS %d, REMAINDER %d)`, shard, table, partitions, i)
-			for _, name := range list(`SELECT conname FROM pg_constraint WHERE conrelid = ('shard.' || $1)::regclass AND contype IN ('p', 'u')`, shard) {
-				exec(`ALTER TABLE shard.%s RENAME CONSTRAINT %s TO %s`, shard, name, strings.Replace(name, shard, table, 1)+shard[len(table):])
-			}
-		}
-		for _, statement := range again {
-			exec(`%s`, statement)
-		}
-	}
-	for _, view := range views {
-		exec(`%s`, view)
 	}
 	return url
 }
@@ -110,6 +67,7 @@ func openWatched(t *testing.T, url string, w *watcher) *postgres.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "auto"
 	cfg.ConnConfig.Tracer = w
 	cfg.ConnConfig.OnNotice = w.notice
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -470,11 +428,7 @@ func TestAStatementIsAboutOneAccount(t *testing.T) {
 // A key that a statement violates has the number of the shard behind its name.
 func TestAKeyIsKnownByItsNameOnAShard(t *testing.T) {
 	t.Parallel()
-	db, err := postgres.Open(t.Context(), partitioned(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
+	db := openWith(t, partitioned(t), "plan_cache_mode", "auto")
 	w := worldIn(t, db)
 	id := w.running("c", 13800000000, 1)
 	tx, err := db.Pool().Begin(t.Context())

@@ -94,11 +94,17 @@ func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
 
 func (db *DB) check(ctx context.Context) error {
 	var version int
-	if err := db.pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
+	var distributed, generic bool
+	if err := db.pool.QueryRow(ctx, `
+		SELECT current_setting('server_version_num')::int, to_regclass('pg_dist_partition') IS NOT NULL, current_setting('plan_cache_mode') = 'force_generic_plan'`).Scan(&version, &distributed, &generic); err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
-	if version < oldest {
+	switch {
+	case version < oldest:
 		return fmt.Errorf("the database server is PostgreSQL %d: 15 or newer is needed", version/10000)
+	case distributed && generic:
+		// Citus plans what is more than one step for the values at hand, or not at all.
+		return errors.New("the database is one of Citus, which cannot plan for values that it does not know: add plan_cache_mode=auto to its URL")
 	}
 	if err := db.checkSchema(ctx); err != nil {
 		return err

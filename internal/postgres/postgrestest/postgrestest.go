@@ -17,6 +17,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -93,6 +94,21 @@ func URL(t testing.TB) string {
 		t.Fatalf("postgrestest: %v", err)
 	}
 	return address
+}
+
+//go:embed standin.sql
+var standIn string
+
+// StandInForCitus gives a database the functions of Citus by which tables are
+// distributed. They cut tables into partitions: the same statements keep to one of them
+// here that run on one server there.
+func StandInForCitus(t testing.TB, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := server(url).exec(ctx, standIn); err != nil {
+		t.Fatalf("postgrestest: %v", err)
+	}
 }
 
 // preparedTemplate is made once for the process: the server is its one piece of state.
