@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // distributed are the tables that grow. When one server is too small, Citus spreads them
@@ -70,11 +69,11 @@ var ErrNoCitus = errors.New("the database has no Citus: install the extension on
 // node dials it is refused, and if there are rows already, which would be copied under a
 // lock of their table, unless copyRows says that this may take its time.
 func Distribute(ctx context.Context, url string, copyRows bool, done func(statement string)) error {
-	cfg, err := pgxpool.ParseConfig(url)
+	cfg, err := direct(url)
 	if err != nil {
-		return fmt.Errorf("database URL: %w", err)
+		return err
 	}
-	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
+	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("distribute: connect to the database: %w", err)
 	}

@@ -56,19 +56,9 @@ func Open(ctx context.Context, url string) (*DB, error) {
 // OpenConfig is Open for a pool whose connections are made in a way of their own, as
 // a simulation of faults needs them. It adds to cfg, which pgxpool.ParseConfig made.
 func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
-	for name, value := range map[string]string{
-		"timezone": "UTC",
-		// The intent statement joins arrays of a batch with the big tables. Planned
-		// for the values at hand it sometimes becomes a quadratic loop or a scan.
-		"plan_cache_mode": "force_generic_plan",
-		"jit":             "off",
-		// The server would keep the locks of a process that it cannot reach any more, and
-		// nobody could apply receipts of those campaigns.
-		"idle_in_transaction_session_timeout": "10s",
-	} {
-		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
-			cfg.ConnConfig.RuntimeParams[name] = value
-		}
+	ofRole, err := session(cfg.ConnConfig)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "dialer"
@@ -85,9 +75,13 @@ func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
 		return nil, fmt.Errorf("database: %w", err)
 	}
 	db := &DB{pool: pool}
-	if err := db.check(ctx); err != nil {
+	err = db.check(ctx)
+	if err == nil && ofRole != nil {
+		err = db.checkRole(ctx, ofRole)
+	}
+	if err != nil {
 		pool.Close()
-		return nil, err
+		return nil, throughPgBouncer(err)
 	}
 	return db, nil
 }
