@@ -69,9 +69,9 @@ var ErrNoCitus = errors.New("the database has no Citus: install the extension on
 // node dials it is refused, and if there are rows already, which would be copied under a
 // lock of their table, unless copyRows says that this may take its time.
 func Distribute(ctx context.Context, url string, copyRows bool, done func(statement string)) error {
-	cfg, err := direct(url)
+	cfg, err := direct(ctx, url)
 	if err != nil {
-		return err
+		return fmt.Errorf("distribute: %w", err)
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {

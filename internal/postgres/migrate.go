@@ -19,9 +19,9 @@ const schemaVersion = 5
 // many migrations it ran. Any number of processes may call it at once: one does
 // the work, the others wait. A database that is newer than the program is refused.
 func Migrate(ctx context.Context, url string) (int, error) {
-	cfg, err := direct(url)
+	cfg, err := direct(ctx, url)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("migrate: %w", err)
 	}
 	sqlDB := stdlib.OpenDB(*cfg)
 	defer sqlDB.Close()

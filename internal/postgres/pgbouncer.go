@@ -13,9 +13,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// pooled is the parameter of a database URL by which a node knows that it is connected
-// through PgBouncer, which hands each transaction to any of its own connections.
-const pooled = "pgbouncer"
+// pooled is the parameter of a database URL by which the program knows that it is
+// connected through PgBouncer: byTransaction, when each transaction is handed to any of
+// its own connections, or bySession.
+const (
+	pooled        = "pgbouncer"
+	byTransaction = "transaction"
+	bySession     = "session"
+)
 
 // settings are what every session of the program needs of the server.
 var settings = map[string]string{
@@ -35,12 +40,15 @@ func session(cfg *pgx.ConnConfig) (ofRole map[string]string, err error) {
 	mode, through := cfg.RuntimeParams[pooled]
 	delete(cfg.RuntimeParams, pooled)
 	switch {
-	case through && mode != "transaction":
-		return nil, fmt.Errorf("database URL: %s=%s is not known: it is %[1]s=transaction, or nothing for a PgBouncer in session mode", pooled, mode)
+	case through && mode != byTransaction && mode != bySession:
+		return nil, fmt.Errorf("database URL: %s=%s is not known: it is %[1]s=%[3]s or %[1]s=%[4]s", pooled, mode, byTransaction, bySession)
 	case through:
-		// What is prepared on one connection is not there on the next.
-		cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 		ofRole = make(map[string]string)
+		// What is prepared on one connection is not there on the next, unless PgBouncer, from
+		// 1.21 on, sees to it and a person says so.
+		if mode == byTransaction && !strings.Contains(cfg.ConnString(), "default_query_exec_mode") {
+			cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+		}
 	}
 	for name, value := range settings {
 		own, set := cfg.RuntimeParams[name]
@@ -85,7 +93,7 @@ func (db *DB) checkRole(ctx context.Context, ofRole map[string]string) error {
 // SettleRole gives the role of url, in its database, the settings that PgBouncer does not
 // pass on. url is the server's own address.
 func SettleRole(ctx context.Context, url string) error {
-	cfg, err := direct(url)
+	cfg, err := direct(ctx, url)
 	if err != nil {
 		return err
 	}
@@ -113,27 +121,65 @@ func SettleRole(ctx context.Context, url string) error {
 
 // direct is the address of a server for what one session must do from its first
 // statement to its last.
-func direct(url string) (*pgx.ConnConfig, error) {
+func direct(ctx context.Context, url string) (*pgx.ConnConfig, error) {
 	// The pool's form of the URL is parsed, so that pool_max_conns and its like are
 	// not sent to the server.
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
-	if _, through := cfg.ConnConfig.RuntimeParams[pooled]; through {
+	mode := cfg.ConnConfig.RuntimeParams[pooled]
+	if mode == byTransaction {
+		return nil, errThroughPgBouncer
+	}
+	delete(cfg.ConnConfig.RuntimeParams, pooled)
+	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	between, err := isPooler(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	if between && mode != bySession {
 		return nil, errThroughPgBouncer
 	}
 	return cfg.ConnConfig, nil
 }
 
-var errThroughPgBouncer = errors.New("DATABASE_URL goes through PgBouncer, and this needs one session from its first statement to its last: give it the server's own address, without pgbouncer=transaction")
+// isPooler tells whether there is something between the program and the server that
+// answers in its place: it gives a number of its own, by which it may be told to cancel.
+func isPooler(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var pid uint32
+	if err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
+		return false, err
+	}
+	return pid != conn.PgConn().PID(), nil
+}
 
-// throughPgBouncer explains an error that PgBouncer gives when it is used without being
-// told of.
+var (
+	errThroughPgBouncer = errors.New("DATABASE_URL goes through PgBouncer, and this needs one session from its first statement to its last: give it the server's own address, without pgbouncer=transaction")
+	errWhichPgBouncer   = errors.New("DATABASE_URL goes through PgBouncer: say in which mode, by pgbouncer=transaction or pgbouncer=session in the URL")
+)
+
+// checkPooler makes sure that the program is told of PgBouncer, which may be set to accept
+// the program's settings and forget them.
+func (db *DB) checkPooler(ctx context.Context, told bool) error {
+	return db.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		between, err := isPooler(ctx, conn.Conn())
+		if err == nil && between && !told {
+			return errWhichPgBouncer
+		}
+		return err
+	})
+}
+
+// throughPgBouncer explains an error that PgBouncer gives when the program is not told of
+// it.
 func throughPgBouncer(err error) error {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if ok && (strings.Contains(pg.Message, "unsupported startup parameter") || pg.Code == "42P05") {
-		return fmt.Errorf("%w; if this is PgBouncer in transaction mode, add %s=transaction to the database URL", err, pooled)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.Contains(pg.Message, "unsupported startup parameter") {
+		return errWhichPgBouncer
 	}
 	return err
 }

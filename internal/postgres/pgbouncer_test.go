@@ -94,9 +94,15 @@ func TestPgBouncerIsNotTheServer(t *testing.T) {
 	if err := postgres.Distribute(t.Context(), bouncer.URL, false, func(string) {}); err == nil || !strings.Contains(err.Error(), needs) {
 		t.Errorf("distribute: %v", err)
 	}
+	untold := func(b *postgrestest.PgBouncer) string { return strings.Replace(b.URL, "&pgbouncer=transaction", "", 1) }
+	if _, err := postgres.Migrate(t.Context(), untold(bouncer)); err == nil || !strings.Contains(err.Error(), needs) {
+		t.Errorf("migrate, through a PgBouncer that the URL does not name: %v", err)
+	}
+	forgetful := postgrestest.StartPgBouncer(t, server, "ignore_startup_parameters = plan_cache_mode, jit, idle_in_transaction_session_timeout")
 	for url, why := range map[string]string{
 		strings.Replace(bouncer.URL, "pgbouncer=transaction", "pgbouncer=statement", 1): "pgbouncer=statement is not known",
-		strings.Replace(bouncer.URL, "pgbouncer=transaction&", "", 1):                   "add pgbouncer=transaction to the database URL",
+		untold(bouncer):   "say in which mode",
+		untold(forgetful): "say in which mode",
 	} {
 		db, err := postgres.Open(t.Context(), url)
 		if err == nil {
@@ -105,5 +111,30 @@ func TestPgBouncerIsNotTheServer(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+// In session mode a connection keeps what it has prepared, and its locks.
+func TestThroughPgBouncerBySession(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.URL(t)
+	bouncer := postgrestest.StartPgBouncer(t, server, "pool_mode = session", "default_pool_size = 12")
+	if bouncer == nil {
+		return
+	}
+	url := strings.Replace(bouncer.URL, "pgbouncer=transaction", "pgbouncer=session", 1)
+	if n, err := postgres.Migrate(t.Context(), url); err != nil || n != 0 {
+		t.Errorf("%d migrations, %v", n, err)
+	}
+	if err := postgres.SettleRole(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	bouncer.Reconnect(t)
+	w := worldIn(t, openWith(t, url, "pool_max_conns", "4"))
+	w.everything()
+	var prepared bool
+	w.must(w.db.Pool().QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_prepared_statements`).Scan(&prepared))
+	if !prepared {
+		t.Error("nothing is prepared: each statement is planned anew")
 	}
 }

@@ -76,7 +76,10 @@ func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
 	}
 	db := &DB{pool: pool}
 	err = db.check(ctx)
-	if err == nil && ofRole != nil {
+	if err == nil {
+		err = db.checkPooler(ctx, ofRole != nil)
+	}
+	if err == nil {
 		err = db.checkRole(ctx, ofRole)
 	}
 	if err != nil {

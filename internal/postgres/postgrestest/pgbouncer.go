@@ -33,10 +33,10 @@ type PgBouncer struct {
 // on several connections.
 const connectionsOfPgBouncer = 3
 
-// StartPgBouncer starts Debian's PgBouncer in front of the database at address. Where it
-// is not installed it returns nil after it has said so: the test has to end then. In CI
-// it fails the test.
-func StartPgBouncer(t testing.TB, address string) *PgBouncer {
+// StartPgBouncer starts Debian's PgBouncer in front of the database at address, with
+// further lines of its configuration. Where it is not installed it returns nil after it
+// has said so: the test has to end then. In CI it fails the test.
+func StartPgBouncer(t testing.TB, address string, lines ...string) *PgBouncer {
 	t.Helper()
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -88,7 +88,7 @@ pool_mode = transaction
 default_pool_size = %d
 max_client_conn = 200
 `, database.Database, database.Host, database.Port, database.User, password, dir, connectionsOfPgBouncer)
-	if err := os.WriteFile(b.config, []byte(ini), 0o644); err != nil {
+	if err := os.WriteFile(b.config, []byte(ini+strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	u := url.URL{Scheme: "postgres", User: url.User(database.User), Path: "/" + database.Database}
