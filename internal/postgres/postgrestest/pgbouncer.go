@@ -6,7 +6,9 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,15 +62,11 @@ func StartPgBouncer(t testing.TB, address string, lines ...string) *PgBouncer {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &PgBouncer{program: program, config: filepath.Join(dir, "pgbouncer.ini")}
-	// It refuses to run as root, and only one user may enter the folder of the socket.
 	if os.Geteuid() == 0 {
-		info, err := os.Stat(database.Host)
-		if err != nil {
-			t.Fatal(err)
+		if b.owner, err = ownerFor(database.Host); err == nil {
+			err = os.Chown(dir, int(b.owner.Uid), int(b.owner.Gid))
 		}
-		of := info.Sys().(*syscall.Stat_t)
-		b.owner = &syscall.Credential{Uid: of.Uid, Gid: of.Gid}
-		if err := os.Chown(dir, int(of.Uid), int(of.Gid)); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -97,6 +95,29 @@ max_client_conn = 200
 	b.start(t)
 	t.Cleanup(func() { b.stop() })
 	return b
+}
+
+// ownerFor is whom it runs as when we are root, because it refuses to be that: who may
+// enter the folder of the server's socket or, if it listens on a port, nobody.
+func ownerFor(host string) (*syscall.Credential, error) {
+	if filepath.IsAbs(host) {
+		info, err := os.Stat(host)
+		if err != nil {
+			return nil, err
+		}
+		of := info.Sys().(*syscall.Stat_t)
+		return &syscall.Credential{Uid: of.Uid, Gid: of.Gid}, nil
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		return nil, err
+	}
+	uid, err := strconv.ParseUint(nobody.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(nobody.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
 }
 
 // Restart kills it, with everything that is under way, and starts it again.
