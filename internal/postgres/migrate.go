@@ -13,17 +13,17 @@ import (
 )
 
 // schemaVersion is the number of the newest migration this program knows.
-const schemaVersion = 5
+const schemaVersion = 6
 
 // Migrate brings the schema of the database up to this program's, and returns how
 // many migrations it ran. Any number of processes may call it at once: one does
 // the work, the others wait. A database that is newer than the program is refused.
 func Migrate(ctx context.Context, url string) (int, error) {
-	cfg, err := ParseURL(url)
+	cfg, err := direct(ctx, url)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("migrate: %w", err)
 	}
-	sqlDB := stdlib.OpenDB(*cfg.ConnConfig)
+	sqlDB := stdlib.OpenDB(*cfg)
 	defer sqlDB.Close()
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
