@@ -38,10 +38,16 @@ type Lease struct {
 	// TakenOver says that the last holder did not give the account back, so that its
 	// last requests may be less than a second old.
 	TakenOver bool
+	// Rest is how long after the lease was acquired nothing may be sent yet.
+	Rest time.Duration
 	// Server is the database server as it was when the lease was acquired, and Vouched
 	// the one on which the account may be dialled: see Trust.
 	Server, Vouched string
 }
+
+// FullSecond is how long requests count at the platform: a holder that does not know when
+// the last one was sent waits for so long.
+const FullSecond = time.Second
 
 // LastBatch is the newest intent batch of an account. The zero value: there is none.
 type LastBatch struct {
