@@ -282,7 +282,7 @@ func (k *keeper) hold(ctx context.Context, a *account, h *hold) {
 		}
 	case errors.Is(context.Cause(ctx), errHandedOver):
 		log.Info("account handed over: another node holds fewer")
-	case err != nil && ctx.Err() == nil:
+	case err != nil && ctx.Err() == nil && news:
 		log.Error("account given up", "err", err)
 	}
 	release, cancel := context.WithTimeout(k.last, k.LeaseTTL)
@@ -299,16 +299,17 @@ func (k *keeper) refuse(id campaign.AccountID, err error) (news bool) {
 		return false
 	}
 	r := obstacle{at: time.Now()}
-	r.until = r.at.Add(k.LeaseTTL / 3)
-	if errors.Is(err, errUnwitnessed) {
-		r.until = r.at.Add(2 * k.LeaseTTL) // others first
-	}
-	if !postgres.IsTransient(err) && !errors.Is(err, campaign.ErrServerChanged) {
-		r.reason = err.Error()
+	switch {
+	case postgres.IsTransient(err), errors.Is(err, campaign.ErrServerChanged):
+		r.until = r.at.Add(k.LeaseTTL / 3)
+	case errors.Is(err, errUnwitnessed):
+		r.reason, r.until = err.Error(), r.at.Add(2*k.LeaseTTL) // others first
+	default:
+		r.reason, r.until = err.Error(), r.at.Add(k.LeaseTTL)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	news = k.obstacles[id].reason != r.reason
+	news = r.reason == "" || k.obstacles[id].reason != r.reason
 	k.obstacles[id] = r
 	return news
 }
