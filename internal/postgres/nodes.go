@@ -19,7 +19,7 @@ type NodeStatus struct {
 	SeenAt    time.Time       `json:"seen_at"`
 	State     string          `json:"state"`    // alive, left (told to stop) or silent (its leases have run out)
 	Accounts  int             `json:"accounts"` // it holds
-	// PerSecond are its requests per second in the last ten seconds, by the ledger.
+	// PerSecond are its attempts per second in the last ten seconds.
 	PerSecond float64 `json:"requests_per_second"`
 }
 
@@ -38,13 +38,7 @@ type AccountStatus struct {
 func (db *DB) NodeStatus(ctx context.Context, since time.Time) ([]NodeStatus, error) {
 	rows, _ := db.pool.Query(ctx, `
 		WITH dialled AS (
-			SELECT r.node_id, sum(r.made) / 10.0 AS per_second
-			  FROM lease l
-			 CROSS JOIN LATERAL (
-			       SELECT node_id, at, intents - lag(intents) OVER (PARTITION BY campaign_id ORDER BY seq) AS made
-			         FROM (SELECT * FROM batch b WHERE b.account_id = l.account_id ORDER BY seq DESC LIMIT 2000) newest) r
-			 WHERE r.at > clock_timestamp() - interval '10 seconds'
-			 GROUP BY r.node_id
+			SELECT node_id, count(*) / 10.0 AS per_second FROM attempt WHERE intent_at > now() - interval '10 seconds' GROUP BY node_id
 		)
 		SELECT n.node_id, n.name, n.version, n.started_at, n.seen_at,
 		       CASE WHEN n.until IS NULL THEN 'left' WHEN n.until < clock_timestamp() THEN 'silent' ELSE 'alive' END AS state,

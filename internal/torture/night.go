@@ -2,6 +2,7 @@ package torture
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,6 +91,7 @@ func NewNight(t testing.TB, opts NightOptions) *Night {
 			PushURL: "http://node.invalid/receipts/" + nightAccount + suffix(i) + "/" + nightReceiptSecret,
 		}
 	}
+	n.nodes.transport.DialContext = n.nodes.dial
 	config.Ledger, config.Transport = file, &n.nodes
 	if config.TimeScale == 0 {
 		config.TimeScale = 50
@@ -328,6 +330,19 @@ func (b *balancer) next() *Node {
 		}
 	}
 	return nil
+}
+
+// dial connects to a node in the network it runs in.
+func (b *balancer) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	b.mu.Lock()
+	var network *Namespace
+	for _, n := range b.nodes {
+		if n.Address() == address {
+			network = n.opts.Network
+		}
+	}
+	b.mu.Unlock()
+	return network.dial(ctx, address)
 }
 
 // RoundTrip implements http.RoundTripper.
