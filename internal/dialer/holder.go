@@ -30,7 +30,6 @@ type holder struct {
 	turn  int       // whose turn it is among works
 
 	begin   time.Time // no intent is made before
-	quiet   time.Time // when run had its last answer
 	seq     int64     // the account's last batch
 	jobs    chan *job
 	results chan campaign.Response
@@ -67,11 +66,14 @@ func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Accoun
 		woken: make(chan struct{}, 1),
 	}
 	h.trustFrom(g.asked)
-	if rest := time.Until(g.clear()); rest > 0 {
-		// The last holder's last requests may be less than a second old. Attempts that were
-		// made meanwhile would only grow old waiting for the guard, so none are.
-		h.guard.Hold(rest)
-		h.begin = g.clear()
+	// The last holder's last requests may be less than a second old, and count at the
+	// platform.
+	h.guard.Inherit(g.Rest.Left(), g.got)
+	if g.TakenOver {
+		// Attempts that were made meanwhile would only grow old waiting for the guard, so
+		// none are.
+		h.guard.Hold(time.Second)
+		h.begin = time.Now().Add(time.Second)
 	}
 	return h, nil
 }
@@ -129,7 +131,6 @@ func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 	close(h.jobs)
 	loops.Wait()
 	senders.Wait()
-	h.quiet = time.Now()
 	close(h.results)
 	// While dialling, the recorder waits for the database for ever; a node that stops
 	// must end at some time.

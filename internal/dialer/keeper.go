@@ -33,12 +33,8 @@ type keeper struct {
 type grant struct {
 	campaign.Lease
 	asked time.Time // when the statement that acquired it was begun
-	got   time.Time // when its answer was here
+	got   time.Time // when its answer was here: the last holder had ended before
 }
-
-// clear is when this node may begin to dial: the last holder had given the account back,
-// or its lease had run out, before this node got it.
-func (g *grant) clear() time.Time { return g.got.Add(g.Rest) }
 
 // hold is an account that this node holds or is about to give back.
 type hold struct {
@@ -55,7 +51,7 @@ type obstacle struct {
 	until  time.Time // it does not try before
 }
 
-// Times of the keeper, in leases. An account that moves stands still for a second, so a
+// Times of the keeper, in leases. An account that moves stands still for a moment, so a
 // node does not move them often, nor one that has just come, nor one that came back.
 const (
 	settledAfter = 2
@@ -251,7 +247,7 @@ func (k *keeper) take(ctx, try context.Context, want []campaign.AccountID) error
 func (k *keeper) hold(ctx context.Context, a *account, h *hold) {
 	spec, changed := k.settings(a)
 	log := k.Log.With("account", spec.Name, "term", h.Term)
-	clear := h.clear()
+	rest := h.Rest
 	dialling, err := k.newHolder(ctx, a, spec, &h.grant, log)
 	if err == nil {
 		k.mu.Lock()
@@ -260,7 +256,7 @@ func (k *keeper) hold(ctx context.Context, a *account, h *hold) {
 		k.mu.Unlock()
 		log.Info("account held")
 		err = dialling.run(ctx, changed)
-		clear = dialling.quiet.Add(campaign.FullSecond)
+		rest = campaign.NewRest(dialling.guard.Taken())
 	} else if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -287,7 +283,7 @@ func (k *keeper) hold(ctx context.Context, a *account, h *hold) {
 	}
 	release, cancel := context.WithTimeout(k.last, k.LeaseTTL)
 	defer cancel()
-	if err := k.DB.Release(release, h.Lease, max(time.Until(clear), 0)); err != nil {
+	if err := k.DB.Release(release, h.Lease, rest); err != nil {
 		log.Warn("give the account back", "err", err)
 	}
 }

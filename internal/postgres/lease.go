@@ -52,9 +52,11 @@ func (db *DB) Acquire(ctx context.Context, accounts []campaign.AccountID, node c
 		err := row.Scan(&l.Account, &l.Term, &l.TakenOver, &l.Rest, &l.Vouched, &l.Server)
 		switch {
 		case l.Term == 1:
-			l.Rest = 0
+			l.Rest = campaign.Rest{} // nobody has sent anything
 		case l.TakenOver:
-			l.Rest = campaign.FullSecond
+			l.Rest = nil
+		case l.Rest == nil:
+			l.TakenOver = true
 		}
 		return l, err
 	})
@@ -83,12 +85,12 @@ func (db *DB) Renew(ctx context.Context, l campaign.Lease, ttl time.Duration) er
 	return nil
 }
 
-// Release gives the account back. The next holder takes it at once, and begins to dial
-// when rest is over.
-func (db *DB) Release(ctx context.Context, l campaign.Lease, rest time.Duration) error {
+// Release gives the account back. The next holder takes it at once, and dials as rest
+// permits.
+func (db *DB) Release(ctx context.Context, l campaign.Lease, rest campaign.Rest) error {
 	_, err := db.pool.Exec(ctx, `
-		UPDATE lease SET node_id = NULL, until = NULL, rest = $4::interval
-		 WHERE account_id = $1 AND node_id = $2 AND term = $3`, l.Account, l.Node, l.Term, secs(rest))
+		UPDATE lease SET node_id = NULL, until = NULL, rest = $4
+		 WHERE account_id = $1 AND node_id = $2 AND term = $3`, l.Account, l.Node, l.Term, []int32(rest))
 	if err != nil {
 		return fmt.Errorf("release account %d: %w", l.Account, err)
 	}

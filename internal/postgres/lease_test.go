@@ -18,13 +18,13 @@ func (w *world) acquire(node campaign.NodeID) []campaign.Lease {
 	return leases
 }
 
-// An account has one holder. Who comes after one that gave it back waits as long as that
-// one said; after one that did not, a full second.
+// An account has one holder. Who comes after one that gave it back knows what it sent
+// last; after one that did not, or did not say, nobody knows.
 func TestLease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.node()
-	if w.lease.Term != 1 || w.lease.Rest != 0 || w.lease.TakenOver {
+	if w.lease.Term != 1 || w.lease.Rest == nil || len(w.lease.Rest) > 0 || w.lease.TakenOver {
 		t.Errorf("the first lease of an account: %+v", w.lease)
 	}
 	if l := w.acquire(other); len(l) != 0 {
@@ -32,15 +32,20 @@ func TestLease(t *testing.T) {
 	}
 	w.must(w.db.Renew(t.Context(), w.lease, -time.Second)) // over at once
 	over := w.acquire(other)
-	if len(over) != 1 || over[0].Term != w.lease.Term+1 || !over[0].TakenOver || over[0].Rest != campaign.FullSecond {
+	if len(over) != 1 || over[0].Term != w.lease.Term+1 || !over[0].TakenOver || over[0].Rest != nil {
 		t.Fatalf("taken over: %+v", over)
 	}
 	wantErr(t, w.db.Renew(t.Context(), w.lease, time.Hour), campaign.ErrLeaseLost)
-	w.must(w.db.Release(t.Context(), w.lease, 0)) // of the old term: nothing
+	w.must(w.db.Release(t.Context(), w.lease, nil)) // of the old term: nothing
 	w.must(w.db.Renew(t.Context(), over[0], time.Hour))
-	w.must(w.db.Release(t.Context(), over[0], 700*time.Millisecond))
-	if l := w.acquire(w.lease.Node); len(l) != 1 || l[0].Term != over[0].Term+1 || l[0].TakenOver || l[0].Rest != 700*time.Millisecond {
+	w.must(w.db.Release(t.Context(), over[0], campaign.Rest{0, 7, 1000}))
+	if l := w.acquire(w.lease.Node); len(l) != 1 || l[0].Term != over[0].Term+1 || l[0].TakenOver || !slices.Equal(l[0].Rest, campaign.Rest{0, 7, 1000}) {
 		t.Errorf("after a release: %+v", l)
+	} else {
+		w.must(w.db.Release(t.Context(), l[0], nil))
+	}
+	if l := w.acquire(other); len(l) != 1 || !l[0].TakenOver {
+		t.Errorf("after a release that did not say what still counts: %+v", l)
 	}
 }
 
@@ -58,7 +63,7 @@ func TestBeat(t *testing.T) {
 	w.must(err)
 	for _, l := range more {
 		if l.Account == lost {
-			w.must(w.db.Release(t.Context(), l, 0))
+			w.must(w.db.Release(t.Context(), l, nil))
 		}
 	}
 	b := &postgres.Beat{Node: node, At: w.now, TTL: 2 * time.Hour, Spreads: true, Leases: append(more, w.lease)}

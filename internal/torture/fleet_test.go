@@ -24,11 +24,9 @@ const (
 // machine permits it, a network of their own.
 type fleet struct {
 	*Night
-	nodes   []*Node
-	wires   []*Proxy // to Postgres
-	db      []string
-	away    []outage
-	started map[string]time.Time
+	nodes []*Node
+	wires []*Proxy // to Postgres
+	away  []outage
 }
 
 // outage is a time in which a node could not dial, and did not give its accounts back.
