@@ -47,6 +47,7 @@ type commands struct {
 	Import   importCommand   `cmd:"" help:"Add the contacts of a CSV file to a campaign."`
 	Run      runCommand      `cmd:"" help:"Dial a campaign now, with live progress, until it is done or its window closes."`
 	Serve    serveCommand    `cmd:"" help:"Be a node: fire schedules, dial, take receipts, until told to stop."`
+	Nodes    nodesCommand    `cmd:"" help:"Show the nodes, and which of them holds which account."`
 	Outcomes outcomesCommand `cmd:"" help:"Show what became of a campaign's calls."`
 	Suppress suppressCommand `cmd:"" help:"Keep numbers from being called."`
 	Audit    auditCommand    `cmd:"" help:"Say whether all adds up: nobody twice, nobody forgotten, within the limit."`

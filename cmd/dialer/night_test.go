@@ -47,8 +47,9 @@ func newNight(t *testing.T) *night {
 	ok(err)
 	node, err := n.db.NewNode(t.Context(), "blue", "test", n.began)
 	ok(err)
-	n.lease, err = n.db.Acquire(t.Context(), stored.AccountID, node, time.Hour)
+	leases, err := n.db.Acquire(t.Context(), []campaign.AccountID{stored.AccountID}, node, time.Hour)
 	ok(err)
+	n.lease = leases[0]
 	fresh, err := n.db.Fresh(t.Context(), stored.AccountID, n.campaign, 0, 7)
 	ok(err)
 	at := n.began.Add(time.Second)

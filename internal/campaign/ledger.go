@@ -35,15 +35,49 @@ type Lease struct {
 	Node    NodeID
 	// Term counts the holders of the account; an intent with an old term is refused.
 	Term int32
-	// TakenOver says that the last holder did not give the account back, so that its
-	// last requests may be less than a second old.
+	// TakenOver says that nobody knows what the last holder sent last: it did not give
+	// the account back, and its last requests may be less than a second old.
 	TakenOver bool
+	// Rest is what the last holder said when it gave the account back.
+	Rest Rest
 	// Server is the database server as it was when the lease was acquired, and Vouched
 	// the one on which the account may be dialled: see Trust.
 	Server, Vouched string
 	// Synchronous says that commits on the server vouched for waited for a standby when
 	// the account was dialled there last.
 	Synchronous bool
+}
+
+// Rest is how many requests of an account still count at the platform, by steps of
+// RestStep: Rest[i] of them for no longer than i+1 steps. Nil: nobody knows.
+type Rest []int32
+
+// RestStep keeps a Rest short. It is a fiftieth of the time for which a request that was
+// answered is held to count (package limiter), so that rounding up adds nothing to that.
+const RestStep = 20004 * time.Microsecond
+
+// NewRest counts requests by how long they still count.
+func NewRest(left []time.Duration) Rest {
+	r := Rest{}
+	for _, d := range left {
+		step := int((d - 1) / RestStep)
+		for len(r) <= step {
+			r = append(r, 0)
+		}
+		r[step]++
+	}
+	return r
+}
+
+// Left returns for each request how long it still counts at most.
+func (r Rest) Left() []time.Duration {
+	var left []time.Duration
+	for i, n := range r {
+		for range n {
+			left = append(left, time.Duration(i+1)*RestStep)
+		}
+	}
+	return left
 }
 
 // LastBatch is the newest intent batch of an account. The zero value: there is none.

@@ -1,7 +1,7 @@
 // Package dialer is the engine: whom to call now, and what came of it.
 //
-// A Dialer is one node. For each account it tries to hold the account's lease, and
-// while it does, one dispenser goroutine turns pending contacts into attempts:
+// A Dialer is one node. Of all accounts its keeper holds its share, and for each of them
+// one dispenser goroutine turns pending contacts into attempts:
 //
 //	token    the pace allows a few more requests
 //	intent   one transaction checks everything that may forbid a call and writes the attempts
@@ -186,6 +186,7 @@ func (d *Dialer) work(ctx context.Context) error {
 		})
 		return nil
 	})
+	g.Go(func() error { return newKeeper(d).keep(ctx) })
 	if d.spool != nil {
 		g.Go(func() error { d.replay(ctx); return nil })
 	}
@@ -249,7 +250,6 @@ func (d *Dialer) refresh(ctx context.Context, g *errgroup.Group) error {
 		case !ok:
 			a = &account{id: stored.ID, spec: stored.Spec, inbox: newInbox(), lines: newLines(stored.Spec.CallerIDs), changed: make(chan struct{})}
 			d.accounts[stored.ID] = a
-			g.Go(func() error { return d.hold(ctx, a) })
 			d.takers.Go(func() { d.storePushes(a) })
 			g.Go(func() error { d.applyPushes(ctx, a); return nil })
 		case !reflect.DeepEqual(a.spec, stored.Spec):
@@ -272,65 +272,6 @@ func (d *Dialer) settings(a *account) (campaign.Account, <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return a.spec, a.changed
-}
-
-// hold takes the account's lease again and again, and dials while it has it. It returns
-// an error only if the database does not know this node any more.
-func (d *Dialer) hold(ctx context.Context, a *account) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	said := "" // why the account is not dialled by this node: said once
-	every(ctx, d.LeaseTTL/3, func() {
-		asked := time.Now()
-		try, cancelTry := context.WithTimeout(ctx, d.LeaseTTL)
-		lease, err := d.DB.Acquire(try, a.id, d.node, d.LeaseTTL)
-		cancelTry()
-		if errors.Is(err, campaign.ErrNodeForgotten) {
-			stop(err)
-			return
-		}
-		if err != nil {
-			d.Log.Warn("acquire account", "err", err)
-			return
-		}
-		if lease.Term == 0 {
-			return
-		}
-		spec, changed := d.settings(a)
-		log := d.Log.With("account", spec.Name, "term", lease.Term)
-		h, err := d.newHolder(ctx, a, spec, lease, asked, log)
-		if err == nil {
-			said = ""
-			log.Info("account held")
-			err = h.run(ctx, changed)
-		}
-		switch {
-		case errors.Is(err, campaign.ErrLeaseLost):
-			log.Warn("account lost to another node")
-			return
-		case errors.Is(err, campaign.ErrServerChanged):
-			log.Warn("account given up", "err", err)
-		case errors.Is(err, errDistrusted), errors.Is(err, errUnwitnessed):
-			if err.Error() != said {
-				said = err.Error()
-				log.Error("NOT DIALLING", "err", err)
-			}
-		case err != nil && ctx.Err() == nil:
-			log.Error("account given up", "err", err)
-		}
-		release, cancel := context.WithTimeout(d.last, d.LeaseTTL)
-		defer cancel()
-		if err := d.DB.Release(release, lease); err != nil {
-			log.Warn("give the account back", "err", err)
-		}
-		if errors.Is(err, errUnwitnessed) {
-			sleep(ctx, 2*d.LeaseTTL) // others first
-		}
-	})
-	if err := context.Cause(ctx); errors.Is(err, campaign.ErrNodeForgotten) {
-		return fmt.Errorf("%w: start the node again", err)
-	}
-	return nil
 }
 
 // every calls f at once and then at the given interval, until ctx is done.

@@ -42,14 +42,14 @@ type holder struct {
 	woken chan struct{}
 }
 
-// newHolder prepares to dial an account that was acquired by a statement begun at
-// asked. Everything that can fail fails here.
-func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Account, lease campaign.Lease, asked time.Time, log *slog.Logger) (*holder, error) {
+// newHolder prepares to dial an account that this node was granted. Everything that can
+// fail fails here.
+func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Account, g *grant, log *slog.Logger) (*holder, error) {
 	client, err := d.connect(spec)
 	if err != nil {
 		return nil, errors.Join(err, d.DB.PauseAccount(ctx, a.id, err.Error(), time.Now()))
 	}
-	last, err := d.trust(ctx, a, lease, log)
+	last, err := d.trust(ctx, a, g.Lease, log)
 	if err != nil {
 		return nil, err
 	}
@@ -62,16 +62,19 @@ func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Accoun
 		a.lines.take(id, caller, time.Now().Add(longestCall))
 	}
 	h := &holder{
-		Dialer: d, account: a, spec: spec, lease: lease, log: log, client: client,
+		Dialer: d, account: a, spec: spec, lease: g.Lease, log: log, client: client,
 		pace: limiter.NewPace(float64(spec.Limit)), guard: limiter.NewGuard(spec.Limit),
 		seq:  last.Seq,
 		jobs: make(chan *job), results: make(chan campaign.Response, recordMost), free: make(chan struct{}, d.mostSenders()),
 		woken: make(chan struct{}, 1),
 	}
-	h.trustFrom(asked)
-	if lease.Term > 1 {
-		// The last holder's last requests may be less than a second old. Attempts that were
-		// made meanwhile would only grow old waiting for the guard, so none are.
+	h.trustFrom(g.asked)
+	// The last holder's last requests may be less than a second old, and count at the
+	// platform.
+	h.guard.Inherit(g.Rest.Left(), g.got)
+	if g.TakenOver {
+		// Attempts that were made meanwhile would only grow old waiting for the guard, so
+		// none are.
 		h.guard.Hold(time.Second)
 		h.begin = time.Now().Add(time.Second)
 	}
@@ -88,7 +91,9 @@ const longestCall = 12 * time.Minute
 func (h *holder) trustFrom(asked time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.trust = asked.Add(h.LeaseTTL - h.LeaseTTL/6)
+	if until := asked.Add(h.LeaseTTL - h.LeaseTTL/6); until.After(h.trust) {
+		h.trust = until
+	}
 }
 
 func (h *holder) trusted() time.Time {
@@ -98,9 +103,8 @@ func (h *holder) trusted() time.Time {
 }
 
 // run dials until ctx is cancelled, the account's file changes in a way that needs a new
-// holder, or the lease is lost.
-// Then it stops making intents, waits for the requests in hand, and writes what came
-// of them, whatever ctx says.
+// holder, or the lease is lost. Then it stops making intents, waits for the requests in
+// hand, and writes what came of them, whatever ctx says.
 func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 	defer h.client.Close()
 	ctx, stop := context.WithCancelCause(ctx)
@@ -184,13 +188,17 @@ func sameButSpeed(a, b campaign.Account) bool {
 // errChanged ends a holder whose account's file has changed; the next one reads it.
 var errChanged = errors.New("the account's file has changed")
 
-// renew extends the lease three times per TTL.
+// renew extends the lease when the keeper, which extends all of them three times per TTL,
+// has not: an intent held the row, or the keeper waits for the database.
 func (h *holder) renew(ctx context.Context, stop context.CancelCauseFunc) {
-	every(ctx, h.LeaseTTL/3, func() {
+	every(ctx, h.LeaseTTL/6, func() {
+		if time.Until(h.trusted()) > h.LeaseTTL/3 {
+			return
+		}
 		asked := time.Now()
 		try, cancel := context.WithTimeout(ctx, h.LeaseTTL/2)
 		defer cancel()
-		switch err := h.DB.Renew(try, h.lease, h.LeaseTTL, asked); {
+		switch err := h.DB.Renew(try, h.lease, h.LeaseTTL); {
 		case err == nil:
 			h.trustFrom(asked)
 		case errors.Is(err, campaign.ErrLeaseLost):

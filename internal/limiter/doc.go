@@ -93,8 +93,11 @@
 // (C) The platform's clock and ours run at the same rate to 200 millionths. The
 // guard's second is that much longer.
 //
-// (D) Nobody else uses the account. A node that takes it over does not know
-// the slots of the node before it, so it calls Hold.
+// (D) Nobody else uses the account. A node that is given it inherits the slots of
+// the node before it (Taken, Inherit): the one counts the times that are left before
+// it lets go, the other from when it has got hold, so they only become longer on the
+// way. A node that takes the account over from one that is gone does not know its
+// slots and calls Hold.
 //
 // # What it costs
 //

@@ -38,24 +38,3 @@ func TestAccountAndCampaignFiles(t *testing.T) {
 	_, err = w.db.Campaign(t.Context(), "d")
 	wantErr(t, err, campaign.ErrNotFound)
 }
-
-func TestLease(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	other := w.node()
-	if l, err := w.db.Acquire(t.Context(), w.account, other, time.Hour); err != nil || l.Term != 0 {
-		t.Errorf("acquired while held: %+v, %v", l, err)
-	}
-	w.must(w.db.Renew(t.Context(), w.lease, -time.Second, w.now)) // over at once
-	over, err := w.db.Acquire(t.Context(), w.account, other, time.Hour)
-	if err != nil || over.Term != w.lease.Term+1 || !over.TakenOver {
-		t.Errorf("taken over: %+v, %v", over, err)
-	}
-	wantErr(t, w.db.Renew(t.Context(), w.lease, time.Hour, w.now), campaign.ErrLeaseLost)
-	w.must(w.db.Release(t.Context(), w.lease)) // of the old term: nothing
-	w.must(w.db.Renew(t.Context(), over, time.Hour, w.now))
-	w.must(w.db.Release(t.Context(), over))
-	if l, err := w.db.Acquire(t.Context(), w.account, w.lease.Node, time.Hour); err != nil || l.Term != over.Term+1 || l.TakenOver {
-		t.Errorf("after a release: %+v, %v", l, err)
-	}
-}

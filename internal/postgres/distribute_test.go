@@ -110,7 +110,7 @@ func TestRowsAreDistributedOnlyWhenAsked(t *testing.T) {
 	url := postgrestest.URL(t)
 	w := worldIn(t, openWith(t, url, "pool_max_conns", "4"))
 	id, _ := w.dial("c", 13800000000, 3)
-	w.must(w.db.Release(t.Context(), w.lease))
+	w.must(w.db.Release(t.Context(), w.lease, nil))
 	postgrestest.StandInForCitus(t, url)
 	distribute := func(copyRows bool) error {
 		return postgres.Distribute(t.Context(), url, copyRows, func(string) {})
@@ -141,7 +141,7 @@ func TestDistributeIsRefused(t *testing.T) {
 	if err := distribute(url); err == nil || !strings.Contains(err.Error(), "1 accounts are being dialled: stop the nodes first") {
 		t.Errorf("while a node holds an account: %v", err)
 	}
-	w.must(w.db.Release(t.Context(), w.lease))
+	w.must(w.db.Release(t.Context(), w.lease, nil))
 	w.exec(`DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)`)
 	if err := distribute(url); err == nil || !strings.Contains(err.Error(), "run 'dialer migrate' first") {
 		t.Errorf("with an older schema: %v", err)

@@ -66,8 +66,9 @@ func worldIn(t testing.TB, db *postgres.DB) *world {
 	var err error
 	w.account, err = w.db.ApplyAccount(t.Context(), accountFile("acme"), w.now)
 	w.must(err)
-	w.lease, err = w.db.Acquire(t.Context(), w.account, w.node(), time.Hour)
+	leases, err := w.db.Acquire(t.Context(), []campaign.AccountID{w.account}, w.node(), time.Hour)
 	w.must(err)
+	w.lease = leases[0]
 	return w
 }
 

@@ -32,33 +32,41 @@ func (db *DB) NewNode(ctx context.Context, name, version string, at time.Time) (
 	}
 }
 
-// Acquire takes the account for a node if nobody holds it, for ttl from now by the
-// database's clock. It returns a Lease with term 0 if another node holds it.
-func (db *DB) Acquire(ctx context.Context, account campaign.AccountID, node campaign.NodeID, ttl time.Duration) (campaign.Lease, error) {
-	lease := campaign.Lease{Account: account, Node: node}
-	err := db.pool.QueryRow(ctx, `
+// Acquire takes those of the accounts that nobody holds for a node, for ttl from now by
+// the database's clock, and returns their leases.
+func (db *DB) Acquire(ctx context.Context, accounts []campaign.AccountID, node campaign.NodeID, ttl time.Duration) ([]campaign.Lease, error) {
+	rows, _ := db.pool.Query(ctx, `
 		WITH old AS (
-			SELECT account_id, node_id
+			SELECT account_id, node_id, rest
 			  FROM lease
-			 WHERE account_id = $1 AND (node_id IS NULL OR until < clock_timestamp())
+			 WHERE account_id = ANY ($1::int[]) AND (node_id IS NULL OR until < clock_timestamp())
 			   FOR UPDATE SKIP LOCKED
 		)
 		UPDATE lease l
 		   SET term = l.term + 1, node_id = $2, until = clock_timestamp() + $3::interval
 		  FROM old
 		 WHERE l.account_id = old.account_id
-		RETURNING l.term, old.node_id IS NOT NULL, l.server, server_now(), l.synchronous`, account, node, secs(ttl)).
-		Scan(&lease.Term, &lease.TakenOver, &lease.Vouched, &lease.Server, &lease.Synchronous)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return campaign.Lease{}, nil
-	}
+		RETURNING l.account_id, l.term, old.node_id IS NOT NULL, old.rest, l.server, server_now(), l.synchronous`, accounts, node, secs(ttl))
+	leases, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (campaign.Lease, error) {
+		l := campaign.Lease{Node: node}
+		err := row.Scan(&l.Account, &l.Term, &l.TakenOver, &l.Rest, &l.Vouched, &l.Server, &l.Synchronous)
+		switch {
+		case l.Term == 1:
+			l.Rest = campaign.Rest{} // nobody has sent anything
+		case l.TakenOver:
+			l.Rest = nil
+		case l.Rest == nil:
+			l.TakenOver = true
+		}
+		return l, err
+	})
 	if violated(err) == "lease_node_id_fkey" {
-		return campaign.Lease{}, campaign.ErrNodeForgotten
+		return nil, campaign.ErrNodeForgotten
 	}
 	if err != nil {
-		return campaign.Lease{}, fmt.Errorf("acquire account %d: %w", account, err)
+		return nil, fmt.Errorf("acquire accounts: %w", err)
 	}
-	return lease, nil
+	return leases, nil
 }
 
 // waitsForStandby tells whether commits wait for a standby: this one, too, so that the
@@ -68,13 +76,12 @@ const waitsForStandby = `(current_setting('synchronous_standby_names') <> '' AND
 // Renew extends the lease to ttl from now. It returns campaign.ErrLeaseLost if the
 // account has another holder or term. A standby that has just taken over does not change
 // what is known of the server before it.
-func (db *DB) Renew(ctx context.Context, l campaign.Lease, ttl time.Duration, at time.Time) error {
+func (db *DB) Renew(ctx context.Context, l campaign.Lease, ttl time.Duration) error {
 	tag, err := db.pool.Exec(ctx, `
-		WITH alive AS (UPDATE node SET seen_at = $5 WHERE node_id = $2)
 		UPDATE lease
 		   SET until = clock_timestamp() + $4::interval,
 		       synchronous = CASE WHEN server = server_now() THEN `+waitsForStandby+` ELSE synchronous END
-		 WHERE account_id = $1 AND node_id = $2 AND term = $3`, l.Account, l.Node, l.Term, secs(ttl), at)
+		 WHERE account_id = $1 AND node_id = $2 AND term = $3`, l.Account, l.Node, l.Term, secs(ttl))
 	if err != nil {
 		return fmt.Errorf("renew account %d: %w", l.Account, err)
 	}
@@ -84,11 +91,12 @@ func (db *DB) Renew(ctx context.Context, l campaign.Lease, ttl time.Duration, at
 	return nil
 }
 
-// Release gives the account back, so that the next holder need not wait.
-func (db *DB) Release(ctx context.Context, l campaign.Lease) error {
+// Release gives the account back. The next holder takes it at once, and dials as rest
+// permits.
+func (db *DB) Release(ctx context.Context, l campaign.Lease, rest campaign.Rest) error {
 	_, err := db.pool.Exec(ctx, `
-		UPDATE lease SET node_id = NULL, until = NULL
-		 WHERE account_id = $1 AND node_id = $2 AND term = $3`, l.Account, l.Node, l.Term)
+		UPDATE lease SET node_id = NULL, until = NULL, rest = $4
+		 WHERE account_id = $1 AND node_id = $2 AND term = $3`, l.Account, l.Node, l.Term, []int32(rest))
 	if err != nil {
 		return fmt.Errorf("release account %d: %w", l.Account, err)
 	}

@@ -202,9 +202,10 @@ func (n planNode) touched(left, read map[string]map[string]bool) {
 // everywhere are the methods of which some statement is about all accounts, and why.
 // None of them is part of dialling.
 var everywhere = map[string]string{
-	"Ask":      "a person's own query",
-	"Audit":    "it holds the whole ledger against the promises, or that of one campaign",
-	"Memories": "what 'dialer recover' shows of all accounts",
+	"Ask":        "a person's own query",
+	"Audit":      "it holds the whole ledger against the promises, or that of one campaign",
+	"Memories":   "what 'dialer recover' shows of all accounts",
+	"NodeStatus": "what 'dialer nodes' shows: how many requests each node has made lately",
 }
 
 // lookedUp are the methods that are given a campaign and find its account in the same
@@ -236,8 +237,9 @@ func (w *world) everything() {
 	other, err := w.db.ApplyAccount(ctx, accountFile("other"), w.now)
 	w.must(err)
 	theirs := &world{TB: w.TB, db: w.db, account: other, now: w.now}
-	theirs.lease, err = w.db.Acquire(ctx, other, w.lease.Node, time.Hour)
+	leases, err := w.db.Acquire(ctx, []campaign.AccountID{other}, w.lease.Node, time.Hour)
 	w.must(err)
+	theirs.lease = leases[0]
 	c, _, err := w.db.ApplyCampaign(ctx, campaignFile("theirs", func(c *campaign.Campaign) { c.Account = "other" }), time.Time{}, w.now)
 	w.must(err)
 	_, err = w.db.ImportContacts(ctx, c.ID, "theirs.csv", numbers(13700000000, 3), w.now)
@@ -335,9 +337,20 @@ func (w *world) everything() {
 	w.must(err)
 	w.must(w.db.PauseAccount(ctx, w.account, "by hand", w.now))
 	w.must(w.db.ResumeAccount(ctx, "acme", w.now))
-	w.must(w.db.Renew(ctx, w.lease, time.Hour, w.now))
+	_, _, err = w.db.Beat(ctx, &postgres.Beat{Node: w.lease.Node, At: w.now, TTL: time.Hour, Leases: []campaign.Lease{w.lease}})
+	w.must(err)
+	w.must(w.db.Renew(ctx, w.lease, time.Hour))
 	w.must(w.db.Vouch(ctx, w.lease))
-	w.must(w.db.Release(ctx, w.lease))
+	w.must(w.db.Release(ctx, w.lease, nil))
+	_, err = w.db.Free(ctx)
+	w.must(err)
+	_, err = w.db.Fleet(ctx)
+	w.must(err)
+	_, err = w.db.NodeStatus(ctx, w.now.Add(-time.Hour))
+	w.must(err)
+	_, err = w.db.AccountStatus(ctx)
+	w.must(err)
+	w.must(w.db.Leave(ctx, w.lease.Node, w.now))
 	w.must(w.db.Pause(ctx, c.ID, "by hand", w.now))
 	w.scheduled("nightly", w.now.Add(-time.Minute))
 	if w.fire() != 1 {

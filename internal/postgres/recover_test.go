@@ -172,8 +172,8 @@ func TestRecover(t *testing.T) {
 func TestForgottenNode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.must(w.db.Release(t.Context(), w.lease))
-	if _, err := w.db.Acquire(t.Context(), w.account, 77, time.Hour); !errors.Is(err, campaign.ErrNodeForgotten) {
+	w.must(w.db.Release(t.Context(), w.lease, nil))
+	if _, err := w.db.Acquire(t.Context(), []campaign.AccountID{w.account}, 77, time.Hour); !errors.Is(err, campaign.ErrNodeForgotten) {
 		t.Errorf("%v, want ErrNodeForgotten", err)
 	}
 }

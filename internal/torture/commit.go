@@ -75,7 +75,7 @@ func Holding(text string) func(statements []string) bool {
 func NewCommitProxy(t testing.TB, network, target string, seed uint64) *CommitProxy {
 	t.Helper()
 	p := &CommitProxy{random: rand.New(rand.NewPCG(seed, seed))}
-	p.Proxy = newProxy(t, network, target, func() (request, response filter) {
+	p.Proxy = newProxy(t, nil, loopback(port(t)), network, target, func() (request, response filter) {
 		c := &conversation{proxy: p, prepared: make(map[string]string), portals: make(map[string]string)}
 		return fromClient{c}, fromServer{c}
 	})

@@ -88,8 +88,9 @@ func (h *history) prepare() {
 	h.must(err)
 	node, err := h.db.NewNode(ctx, "first", "test", h.now)
 	h.must(err)
-	h.lease, err = h.db.Acquire(ctx, h.account, node, time.Hour)
+	leases, err := h.db.Acquire(ctx, []campaign.AccountID{h.account}, node, time.Hour)
 	h.must(err)
+	h.lease = leases[0]
 
 	renewal := file("renewal")
 	renewal.Schedule = &campaign.Schedule{Cron: "0 10 * * *", Zone: "Asia/Shanghai"}

@@ -2,6 +2,8 @@ package torture
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,9 +28,11 @@ type NightOptions struct {
 	// zero, seed 1 and a time scale of 50.
 	Simulator simulator.Config
 	Postgres  PostgresOptions
-	// Accounts is how many accounts there are, which share 1000 requests per second;
-	// 0 is one. Each has campaigns of its own: see Campaign.
+	// Accounts is how many accounts there are; 0 is one. Each has campaigns of its own:
+	// see Campaign.
 	Accounts int
+	// Limit is each account's, in requests per second; 0: they share 1000.
+	Limit int
 	// Platform wraps the simulated platform; nil leaves it as it is.
 	Platform func(http.Handler) http.Handler
 }
@@ -49,6 +53,7 @@ type Night struct {
 
 	t        testing.TB
 	accounts int
+	limit    int // of each
 	nodes    balancer
 
 	mu    sync.Mutex
@@ -83,13 +88,15 @@ func NewNight(t testing.TB, opts NightOptions) *Night {
 	}
 	config := opts.Simulator
 	n.accounts = max(opts.Accounts, 1)
+	n.limit = cmp.Or(opts.Limit, nightLimit/n.accounts)
 	config.Accounts = make(map[string]simulator.Account)
 	for i := range n.accounts {
 		config.Accounts[nightKeyID+suffix(i)] = simulator.Account{
-			Name: nightAccount + suffix(i), Secret: nightKeySecret, Limit: nightLimit / n.accounts,
+			Name: nightAccount + suffix(i), Secret: nightKeySecret, Limit: n.limit,
 			PushURL: "http://node.invalid/receipts/" + nightAccount + suffix(i) + "/" + nightReceiptSecret,
 		}
 	}
+	n.nodes.transport.DialContext = n.nodes.dial
 	config.Ledger, config.Transport = file, &n.nodes
 	if config.TimeScale == 0 {
 		config.TimeScale = 50
@@ -213,7 +220,7 @@ windows: ["00:00-24:00"]
 func (n *Night) Account() {
 	n.t.Helper()
 	for i := range n.accounts {
-		n.Dialer("account", "apply", n.write("account.yaml", fmt.Sprintf(nightAccountFile, suffix(i), n.Endpoint, nightLimit/n.accounts)))
+		n.Dialer("account", "apply", n.write("account.yaml", fmt.Sprintf(nightAccountFile, suffix(i), n.Endpoint, n.limit)))
 	}
 }
 
@@ -328,6 +335,19 @@ func (b *balancer) next() *Node {
 		}
 	}
 	return nil
+}
+
+// dial connects to a node in the network it runs in.
+func (b *balancer) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	b.mu.Lock()
+	var network *Namespace
+	for _, n := range b.nodes {
+		if n.Address() == address {
+			network = n.opts.Network
+		}
+	}
+	b.mu.Unlock()
+	return network.dial(ctx, address)
 }
 
 // RoundTrip implements http.RoundTripper.

@@ -63,6 +63,8 @@ type NodeOptions struct {
 	// Log is where lines of the node's log that are not INFO go; nil is the test's own
 	// output.
 	Log io.Writer
+	// Network is where the node runs; nil is the machine's.
+	Network *Namespace
 	// Failpoints is what happens at which crash point, as package failpoint reads it:
 	// "after_write=kill:17". It holds for the first start only.
 	Failpoints string
@@ -117,7 +119,7 @@ func (n *Node) Restart(failpoints string) error {
 	l := &life{began: make(chan struct{})}
 	cmd.Stderr = &lines{each: func(line string) { n.heard(l, line) }}
 	var err error
-	if l.process, err = start(cmd); err == nil {
+	if l.process, err = start(n.opts.Network, cmd); err == nil {
 		n.life = l
 	}
 	n.mu.Unlock()

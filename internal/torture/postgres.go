@@ -196,7 +196,7 @@ func (pg *Postgres) launch(deadline time.Time) error {
 	}
 	cmd := pg.install.Command("postgres", args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	p, err := start(cmd)
+	p, err := start(nil, cmd)
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,8 @@ type process struct {
 	ended chan struct{} // closed when the child has ended and its output was read
 }
 
-// start starts cmd in a process group of its own.
-func start(cmd *exec.Cmd) (*process, error) {
+// start starts cmd in a process group of its own, in a network.
+func start(network *Namespace, cmd *exec.Cmd) (*process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
 	}
@@ -32,7 +32,7 @@ func start(cmd *exec.Cmd) (*process, error) {
 		// Linux ties the child to the thread that forked it. Never unlocked: the thread
 		// ends with the goroutine.
 		runtime.LockOSThread()
-		err := cmd.Start()
+		err := network.do(cmd.Start)
 		started <- err
 		if err != nil {
 			return

@@ -14,6 +14,7 @@ import (
 // goroutine.
 type Proxy struct {
 	address string
+	inside  *Namespace // where it listens
 	work    sync.WaitGroup
 	taps    func() (request, response filter) // nil: bytes pass as they come
 
@@ -80,13 +81,20 @@ type filter interface {
 // "/run/.s.PGSQL.5432"), that ends with the test.
 func NewProxy(t testing.TB, network, target string) *Proxy {
 	t.Helper()
-	return newProxy(t, network, target, nil)
+	return newProxy(t, nil, loopback(port(t)), network, target, nil)
 }
 
-func newProxy(t testing.TB, network, target string, taps func() (request, response filter)) *Proxy {
+// NewProxyIn is NewProxy for a proxy that listens at an address inside a network, and
+// connects to what is outside it.
+func NewProxyIn(t testing.TB, inside *Namespace, address, network, target string) *Proxy {
+	t.Helper()
+	return newProxy(t, inside, address, network, target, nil)
+}
+
+func newProxy(t testing.TB, inside *Namespace, address, network, target string, taps func() (request, response filter)) *Proxy {
 	t.Helper()
 	p := &Proxy{
-		address: loopback(port(t)), taps: taps, network: network, target: target,
+		address: address, inside: inside, taps: taps, network: network, target: target,
 		plan: func(int) Plan { return Plan{} }, links: make(map[*link]bool),
 	}
 	if err := p.Heal(); err != nil {
@@ -170,7 +178,7 @@ func (p *Proxy) Heal() error {
 	if p.listener != nil {
 		return nil
 	}
-	ln, err := net.Listen("tcp", p.address)
+	ln, err := p.inside.listen(p.address)
 	if err != nil {
 		return fmt.Errorf("proxy to %s: %w", p.target, err)
 	}
