@@ -25,11 +25,12 @@ import (
 	"dialer/bench/internal/sender"
 	"dialer/bench/internal/table"
 	"dialer/bench/limit"
+	"dialer/bench/wire"
 )
 
 // sections are measured in this order.
 var sections = []lab.Section{
-	limit.Section,
+	limit.Section, wire.Section,
 }
 
 // programs are what sections run in processes of their own: peers, servers, load. They

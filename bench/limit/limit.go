@@ -55,11 +55,10 @@ func pace(ctx context.Context, server platform.Options, o sender.Options, settle
 		return m, err
 	}
 	end := r.Began.Add(o.For)
-	stats := report.Stats.Accounts[platform.KeyID(0)]
 	return paced{
 		share:   100 * report.Between(r.Began.Add(settled), end).PerSecond() / limit,
-		refused: float64(stats.Throttled),
-		worst:   float64(stats.WorstSecond),
+		refused: float64(report.Throttled()),
+		worst:   float64(report.Stats.Accounts[platform.KeyID(0)].WorstSecond),
 		curve:   report.Between(r.Began, end).Curve(r.Began, 250*time.Millisecond),
 	}, nil
 }

@@ -111,6 +111,9 @@ func (r Report) PerSecond() float64 {
 	return float64(last.Accepted-first.Accepted) / last.At.Sub(first.At).Seconds()
 }
 
+// Throttled is how many requests the limit of the first account has refused so far.
+func (r Report) Throttled() int64 { return r.Stats.Accounts[KeyID(0)].Throttled }
+
 // Curve is what was accepted per second over time, in seconds since began, each point
 // the mean of a step.
 func (r Report) Curve(began time.Time, step time.Duration) []chart.Point {
