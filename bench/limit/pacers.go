@@ -104,6 +104,9 @@ func compare(ctx context.Context, l *lab.Lab, c condition, peers []contestant) (
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", c.name, peer.name, err)
 			}
+			if i == 0 && m.worst > limit {
+				l.Say("%s: %v requests in a second, the least round trip was %s", c.name, m.worst, m.trip)
+			}
 			f := &all[i]
 			f.share, f.worst = append(f.share, m.share), append(f.worst, m.worst)
 			f.refused = append(f.refused, m.refused/peer.options.For.Seconds()*1000/limit)

@@ -140,6 +140,7 @@ func escape(s string) string { return html.EscapeString(s) }
 
 // figure shows a tick: 250, 1.5, 20 k, 10 M.
 func figure(v float64) string {
+	v += 0 // a minus before nothing goes away
 	for _, unit := range []struct {
 		size float64
 		name string

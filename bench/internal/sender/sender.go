@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type Result struct {
 	Failure                     string // the first
 	Began, Ended                time.Time
 	CPU                         time.Duration
+	LeastTrip                   time.Duration // from the first byte to the answer
 }
 
 // CPUPerCall is in microseconds.
@@ -114,9 +116,11 @@ func send(ctx context.Context, o Options, client caller) (Result, error) {
 	}
 	var n, accepted, throttled, failed atomic.Int64
 	var failure atomic.Pointer[error]
+	trips := make([]time.Duration, o.Senders) // the least of each sender
 	before, began := lab.Used(), time.Now()
 	var wg sync.WaitGroup
-	for range o.Senders {
+	for s := range o.Senders {
+		trips[s] = o.For
 		wg.Go(func() {
 			for {
 				settle, ok := p.next(ctx)
@@ -131,6 +135,7 @@ func send(ctx context.Context, o Options, client caller) (Result, error) {
 				switch {
 				case err == nil:
 					accepted.Add(1)
+					trips[s] = min(trips[s], answered.Sub(sent))
 				case errors.Is(err, errThrottled):
 					throttled.Add(1)
 				default:
@@ -141,12 +146,12 @@ func send(ctx context.Context, o Options, client caller) (Result, error) {
 		})
 	}
 	wg.Wait()
-	r := Result{Accepted: accepted.Load(), Throttled: throttled.Load(), Failed: failed.Load(), Began: began, Ended: time.Now(), CPU: lab.Used() - before}
+	r := Result{Accepted: accepted.Load(), Throttled: throttled.Load(), Failed: failed.Load(), Began: began, Ended: time.Now(), CPU: lab.Used() - before, LeastTrip: slices.Min(trips)}
 	if f := failure.Load(); f != nil {
 		r.Failure = (*f).Error()
 	}
 	return r, nil
 }
 
-// key is the account that calls.
+// The account that calls.
 var keyID, secret = platform.KeyID(0), platform.Secret
