@@ -57,7 +57,7 @@ func pace(ctx context.Context, server platform.Options, o sender.Options, settle
 	}
 	end := r.Began.Add(o.For)
 	return paced{
-		share:   100 * report.Between(r.Began.Add(settled), end).PerSecond() / limit,
+		share:   100 * report.Between(r.Began.Add(settled), end).Steady() / limit,
 		refused: float64(report.Throttled()),
 		worst:   float64(report.Stats.Accounts[platform.KeyID(0)].WorstSecond),
 		trip:    r.LeastTrip,

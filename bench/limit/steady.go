@@ -67,7 +67,7 @@ func bareCost(ctx context.Context, d time.Duration) (float64, error) {
 func addCurve(t *table.Table, line chart.Line) {
 	for i := range t.Charts {
 		c := &t.Charts[i]
-		if c.File != "limit-idle.svg" {
+		if c.File != idlePicture {
 			continue
 		}
 		var most float64

@@ -39,7 +39,7 @@ func TestChartIsDrawn(t *testing.T) {
 	}
 	// The area is 280 high below 50, and 670 wide right of 70.
 	for _, want := range []string{
-		`d="M70.0 330.0L405.0 50.0L740.0 190.0"`, // ours: from nothing to the limit to half of it
+		`clip-path="url(#area)" d="M70.0 330.0L405.0 50.0L740.0 190.0"`, // ours: from nothing to the limit to half of it
 		`d="M70.0 260.0L740.0 260.0"`,            // theirs: a quarter of it
 		`class="limit" d="M70.0 50.0H740.0"`,
 		`class="mark" d="M405.0 50.0V330.0"`,
@@ -65,6 +65,14 @@ func TestLogarithmicAxis(t *testing.T) {
 	c.Lines[0].Points[0].X = 0
 	if err := c.WriteSVG(io.Discard); err == nil || !strings.Contains(err.Error(), "logarithmic") {
 		t.Errorf("a zero on a logarithmic axis: got %v", err)
+	}
+}
+
+func TestAxisBeginsWhereAsked(t *testing.T) {
+	c := Chart{YFrom: 900, Lines: []Line{{"ours", []Point{{0, 0}, {1, 1000}}}}}
+	_, ys, err := c.axes()
+	if err != nil || ys.from != 900 || ys.to != 1000 {
+		t.Errorf("from %v to %v, %v", ys.from, ys.to, err)
 	}
 }
 

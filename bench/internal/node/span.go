@@ -36,7 +36,7 @@ func (n *Node) Watch(ctx context.Context, d time.Duration) (Span, error) {
 		Refused:  float64(after.seen.Throttled() - before.seen.Throttled()),
 		Report:   after.seen.Between(began, time.Now()),
 	}
-	s.PerSecond = s.Report.PerSecond()
+	s.PerSecond = s.Report.Steady()
 	s.CPU = float64((after.node - before.node).Microseconds()) / s.Accepted
 	s.Postgres = float64((after.postgres - before.postgres).Microseconds()) / s.Accepted
 	return s, nil

@@ -35,6 +35,21 @@ func TestBetweenKeepsBothEnds(t *testing.T) {
 	}
 }
 
+// Ten calls come every 10 ms, and a sample every 21 ms: sometimes two batches have come
+// since the last one and sometimes three. Over four seconds the rate is right to half a
+// thousandth all the same.
+func TestSteadyRateDoesNotSeeBatches(t *testing.T) {
+	for shift := range 10 {
+		var r Report
+		for at := time.Duration(shift) * time.Millisecond; at < 4*time.Second; at += 21 * time.Millisecond {
+			r.Samples = append(r.Samples, Sample{At: began.Add(at), Accepted: int64(at/(10*time.Millisecond)) * 10})
+		}
+		if got := r.Steady(); got < 999.5 || got > 1000.5 {
+			t.Errorf("first sample after %d ms: got %v per second, want 1000", shift, got)
+		}
+	}
+}
+
 func TestLongestGap(t *testing.T) {
 	for _, test := range []struct {
 		name     string
