@@ -15,8 +15,8 @@ import (
 type Chart struct {
 	File  string // its name, such as "limit.svg"
 	Title string
-	X, Y  string // what the axes show, with its unit
-	LogX  bool   // each step along the X axis multiplies
+	X, Y  string  // what the axes show, with its unit
+	LogX  bool    // each step along the X axis multiplies
 	YFrom float64 // where the Y axis begins, if not at 0; what lies below is not shown
 	Lines []Line
 	// Limit is a value of Y that a dashed line marks; 0 = none.

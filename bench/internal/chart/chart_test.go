@@ -40,7 +40,7 @@ func TestChartIsDrawn(t *testing.T) {
 	// The area is 280 high below 50, and 670 wide right of 70.
 	for _, want := range []string{
 		`clip-path="url(#area)" d="M70.0 330.0L405.0 50.0L740.0 190.0"`, // ours: from nothing to the limit to half of it
-		`d="M70.0 260.0L740.0 260.0"`,            // theirs: a quarter of it
+		`d="M70.0 260.0L740.0 260.0"`,                                   // theirs: a quarter of it
 		`class="limit" d="M70.0 50.0H740.0"`,
 		`class="mark" d="M405.0 50.0V330.0"`,
 	} {
