@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,10 @@ import (
 
 // Program is the first argument that makes this binary a sender.
 const Program = "sender"
+
+// ProfileIn names the environment variable with a folder in which each sender leaves a
+// CPU profile: see docs/performance.md.
+const ProfileIn = "BENCH_PROFILE"
 
 // Options says what is sent, and how.
 type Options struct {
@@ -100,11 +105,30 @@ func Serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := send(ctx, o, client)
+	stop, err := profile(os.Getenv(ProfileIn))
 	if err != nil {
 		return err
 	}
+	r, err := send(ctx, o, client)
+	if err := errors.Join(err, stop()); err != nil {
+		return err
+	}
 	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// profile begins a CPU profile, if a folder is given, until stop is called.
+func profile(folder string) (stop func() error, err error) {
+	if folder == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.CreateTemp(folder, "sender-*.pprof")
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }
 
 func send(ctx context.Context, o Options, client caller) (Result, error) {
