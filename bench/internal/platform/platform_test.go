@@ -35,13 +35,13 @@ func TestBetweenKeepsBothEnds(t *testing.T) {
 	}
 }
 
-// Ten calls come every 10 ms, and a sample every 21 ms: sometimes two batches have come
+// Ten calls come every 10 ms, and a sample every 23 ms: sometimes two batches have come
 // since the last one and sometimes three. Over four seconds the rate is right to half a
 // thousandth all the same.
 func TestSteadyRateDoesNotSeeBatches(t *testing.T) {
 	for shift := range 10 {
 		var r Report
-		for at := time.Duration(shift) * time.Millisecond; at < 4*time.Second; at += 21 * time.Millisecond {
+		for at := time.Duration(shift) * time.Millisecond; at < 4*time.Second; at += 23 * time.Millisecond {
 			r.Samples = append(r.Samples, Sample{At: began.Add(at), Accepted: int64(at/(10*time.Millisecond)) * 10})
 		}
 		if got := r.Steady(); got < 999.5 || got > 1000.5 {
