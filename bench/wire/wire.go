@@ -36,7 +36,7 @@ func run(ctx context.Context, l *lab.Lab) (t table.Table, err error) {
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	l.Say("build the dialer, import contacts")
-	site, err := node.Open(ctx, l, p, node.Options{Limit: far, Contacts: lab.Either(l, 60_000, 400_000)})
+	site, err := node.Open(ctx, l, p, node.Options{Limit: far, Contacts: lab.Either(l, 60_000, 250_000)})
 	if err != nil {
 		return t, err
 	}
@@ -47,7 +47,7 @@ func run(ctx context.Context, l *lab.Lab) (t table.Table, err error) {
 	for round := range l.Rounds() {
 		for i, client := range clients {
 			l.Say("client %s, round %d", client, round+1)
-			r, opened, err := saturate(ctx, client, lab.Either(l, 1500*time.Millisecond, 4*time.Second))
+			r, opened, err := saturate(ctx, client, lab.Either(l, 1500*time.Millisecond, 3*time.Second))
 			if err != nil {
 				return t, err
 			}
@@ -55,7 +55,7 @@ func run(ctx context.Context, l *lab.Lab) (t table.Table, err error) {
 			rate[i] = append(rate[i], float64(r.Accepted)/r.Ended.Sub(r.Began).Seconds())
 		}
 		l.Say("the whole dialer, round %d", round+1)
-		m, err := dial(ctx, site, lab.Either(l, 2*time.Second, 5*time.Second))
+		m, err := dial(ctx, site, lab.Either(l, 2*time.Second, 4*time.Second))
 		if err != nil {
 			return t, err
 		}
