@@ -104,7 +104,7 @@ func (w *whole) lose(ctx context.Context, name string, do func(*node.Node) error
 			return 0, at, err
 		}
 	}
-	if err := lab.Rest(ctx, time.Second); err != nil {
+	if err := lab.Rest(ctx, 500*time.Millisecond); err != nil {
 		return 0, at, err
 	}
 	at = time.Now()
@@ -119,7 +119,7 @@ func (w *whole) lose(ctx context.Context, name string, do func(*node.Node) error
 		return 0, at, err
 	}
 	// Whatever the one that was frozen still has in hand goes out in this second.
-	if err := lab.Rest(ctx, 1500*time.Millisecond); err != nil {
+	if err := lab.Rest(ctx, time.Second); err != nil {
 		return 0, at, err
 	}
 	r, err := w.platform.Report()

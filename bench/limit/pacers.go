@@ -137,7 +137,7 @@ func (c condition) lasts(l *lab.Lab, ours bool) time.Duration {
 	case ours && c.file == idlePicture:
 		return lab.Either(l, 4*time.Second, 15*time.Second)
 	case c.file == idlePicture:
-		return lab.Either(l, 2*time.Second, 3*time.Second)
+		return lab.Either(l, 1500*time.Millisecond, 3*time.Second)
 	case ours:
 		return c.settled + lab.Either(l, time.Second, 3*time.Second)
 	}

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,7 +45,8 @@ func (w *whole) storm(ctx context.Context, t *table.Table) error {
 	if err := w.platform.Throttle(0); err != nil {
 		return err
 	}
-	if err := lab.Rest(ctx, 12*time.Second); err != nil {
+	err = w.site.Until(ctx, "nine tenths of the limit", func(r platform.Report) bool { return recovery(r, ended) < node.Patience })
+	if err := errors.Join(err, lab.Rest(ctx, time.Second)); err != nil {
 		return err
 	}
 	end, err := w.platform.Report()
@@ -83,7 +85,7 @@ func recovery(r platform.Report, since time.Time) time.Duration {
 			return s.At.Sub(since)
 		}
 	}
-	return node.Patience // longer than was looked at
+	return node.Patience // it has not come yet
 }
 
 // lost stops the nodes in order and counts the attempts since a moment of which nobody
