@@ -16,7 +16,7 @@ import (
 // storm measures what a node does while the platform refuses everything, and how soon
 // it is back. A minute of it is enough to say so once.
 func (w *whole) storm(ctx context.Context, t *table.Table) error {
-	lasts := lab.Either(w.Lab, 6*time.Second, time.Minute)
+	lasts := lab.Either(w.Lab, 8*time.Second, time.Minute)
 	w.Say("the platform refuses everything for %s", lasts)
 	if w.site.Running() == 0 {
 		if _, err := w.site.Start("storm"); err != nil {

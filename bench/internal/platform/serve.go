@@ -150,11 +150,19 @@ func (j *journal) run(ctx context.Context, sim *simulator.Simulator) {
 	}
 }
 
+// add takes a sample, unless the machine is too busy for one that is worth something.
 func (j *journal) add(sim *simulator.Simulator) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	s := sim.Stats()
-	j.samples = append(j.samples, Sample{At: time.Now(), Requests: s.Requests, Accepted: s.Accepted, Throttled: s.Throttled})
+	for range 5 {
+		before := time.Now()
+		s := sim.Stats()
+		if time.Since(before) > time.Millisecond {
+			continue // on a busy machine nobody knows which moment these figures are of
+		}
+		j.samples = append(j.samples, Sample{At: before, Requests: s.Requests, Accepted: s.Accepted, Throttled: s.Throttled})
+		return
+	}
 }
 
 // all returns the samples up to now.
