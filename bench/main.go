@@ -6,7 +6,8 @@
 //	go run . -section limit    one section, in the short form
 //	go run . -full -o .        everything: writes results.md and its pictures here
 //
-// The exit code is 1 if a goal is missed in the full form.
+// The exit code is 1 if a goal is missed in the full form. It runs on Linux, where /proc
+// tells what a process has used.
 package main
 
 import (

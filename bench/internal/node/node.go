@@ -3,9 +3,7 @@ package node
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -118,9 +116,7 @@ func (g *nodeLog) Write(p []byte) (int, error) {
 
 func (g *nodeLog) heard(text []byte) {
 	var line struct{ Level, Msg string }
-	if err := json.Unmarshal(text, &line); errors.Is(err, io.EOF) {
-		return
-	}
+	_ = json.Unmarshal(text, &line) // what is no line of the log is kept as it is
 	if line.Level != "INFO" && g.kept.Len() < keptLog {
 		g.kept.Write(append(text, '\n'))
 	}
