@@ -233,10 +233,12 @@ func (c *Client) do(ctx context.Context, action, query string, sendBy time.Time)
 	if late(time.Now(), sendBy) {
 		return nil, &Error{action: action, Class: ClassUnsent, Err: errLate}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no answer within %v: %w", c.timeout, context.DeadlineExceeded))
-	defer cancel()
 	ctx, abandon := context.WithCancelCause(ctx)
 	defer abandon(nil)
+	// A context with a deadline would be one more, and its cause made for every request.
+	defer time.AfterFunc(c.timeout, func() {
+		abandon(fmt.Errorf("no answer within %v: %w", c.timeout, context.DeadlineExceeded))
+	}).Stop()
 
 	key, err := c.credentials.Get(ctx)
 	if err != nil {
