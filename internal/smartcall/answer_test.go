@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -244,4 +245,42 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	if n := elsewhere.conns.Load(); n != 0 {
 		t.Errorf("%d connections went to where the redirects point", n)
 	}
+}
+
+// Answers without a RequestId cannot be told apart, which proves nothing.
+func TestAnswersWithoutRequestId(t *testing.T) {
+	p := newPlatform(t, func(p *platform, c net.Conn, r *bufio.Reader) {
+		for {
+			outID, ok := p.read(r)
+			if !ok {
+				return
+			}
+			_, _ = io.WriteString(c, response(200, fmt.Sprintf(`{"Code":"OK","CallId":"1^%s"}`, outID)))
+		}
+	})
+	client := newClient(t, p.endpoint)
+	for i := range 3 {
+		mustAccept(t, client, fmt.Sprintf("A%d", i))
+	}
+	if n := p.conns.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+}
+
+// A platform that speaks before it is asked is not asked.
+func TestSpeaksFirst(t *testing.T) {
+	p := newPlatform(t, func(p *platform, c net.Conn, r *bufio.Reader) {
+		_, _ = io.WriteString(c, response(200, acceptedBody("A")))
+		p.read(r)
+	})
+	client := newClient(t, p.endpoint)
+	dial := client.pool.dial
+	client.pool.dial = func(ctx context.Context) (*link, error) {
+		l, err := dial(ctx)
+		for err == nil && l.alive() { // until it has spoken
+			runtime.Gosched()
+		}
+		return l, err
+	}
+	mustClass(t, client, "A", ClassUnsent)
 }

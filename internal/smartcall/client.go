@@ -8,8 +8,8 @@
 // is counted at the socket and not guessed from an error's text, or if the platform
 // answered with a code that leaves no doubt. Everything else is unknown: an answer
 // cut short, malformed, late, redirected, doubled, or in words we do not know.
-// Nothing in this package makes a request a second time, and it keeps net/http from
-// doing so (conn.go).
+// Nothing in this package makes a request a second time. It writes requests and reads
+// answers itself (link.go), and net/http only parses them: its Transport repeats requests.
 package smartcall
 
 import (
@@ -20,7 +20,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"time"
@@ -32,7 +31,6 @@ const (
 	// idleTimeout should be shorter than the gateway's own, which is not documented:
 	// who closes an idle connection last may have a request on it.
 	idleTimeout = 15 * time.Second
-	maxHeaders  = 4 << 10 // bytes that the headers of our own requests may need, generously
 )
 
 // Config says how to reach the platform. Endpoint and Credentials are required.
@@ -63,8 +61,11 @@ type Client struct {
 	endpoint    *url.URL
 	credentials Credentials
 	timeout     time.Duration
-	connect     func(ctx context.Context, network, address string) (net.Conn, error)
-	transport   *http.Transport
+	timedOut    error // why a request that took too long was given up
+	connect     dialer
+	proxy       *url.URL
+	tls         *tls.Config
+	pool        *pool
 }
 
 // New returns a Client, or an error that names the setting to mend. It opens no
@@ -90,35 +91,24 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Conns == 0 {
 		cfg.Conns = defaultConns
 	}
-	c := &Client{endpoint: endpoint, credentials: cfg.Credentials, timeout: cfg.Timeout, connect: cfg.Dial}
+	c := &Client{
+		endpoint: endpoint, credentials: cfg.Credentials, timeout: cfg.Timeout, connect: cfg.Dial, proxy: cfg.Proxy, tls: clientTLS(cfg.TLS),
+		timedOut: fmt.Errorf("no answer within %v: %w", cfg.Timeout, context.DeadlineExceeded),
+	}
 	if c.connect == nil {
-		c.connect = (&net.Dialer{Timeout: cfg.Timeout}).DialContext
+		c.connect = new(net.Dialer).DialContext
 	}
-	c.transport = &http.Transport{
-		DialContext:            c.dial,
-		TLSClientConfig:        clientTLS(cfg.TLS),
-		TLSHandshakeTimeout:    cfg.Timeout,
-		DisableCompression:     true,
-		MaxConnsPerHost:        cfg.Conns,
-		MaxIdleConns:           cfg.Conns,
-		MaxIdleConnsPerHost:    cfg.Conns,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHeader,
-		WriteBufferSize:        maxQuery + maxHeaders, // a whole request in one write
-		Protocols:              new(http.Protocols),
-	}
-	c.transport.Protocols.SetHTTP1(true)
+	c.pool = newPool(cfg.Conns, c.dial)
 	if cfg.Proxy != nil {
 		if err := checkProxy(cfg.Proxy, endpoint); err != nil {
 			return nil, err
 		}
-		c.transport.Proxy = http.ProxyURL(cfg.Proxy)
 	}
 	return c, nil
 }
 
 // Close closes the idle connections. Requests under way are not disturbed.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() { c.pool.close() }
 
 func parseEndpoint(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
@@ -164,21 +154,6 @@ func clientTLS(given *tls.Config) *tls.Config {
 	return cfg
 }
 
-// dial connects. The transport detaches it from the request that asked for it, hence
-// a time-out of its own.
-func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	socket, err := c.connect(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	// A host file or a resolver may have its own idea of localhost.
-	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); c.endpoint.Scheme == "http" && !(ok && tcp.IP.IsLoopback()) {
-		_ = socket.Close()
-		return nil, fmt.Errorf("plain http to %v, which is not loopback", socket.RemoteAddr())
-	}
-	return &conn{Conn: socket}, nil
-}
-
 // Response is an accepted SmartCall. Accepted means that the platform will call, not
 // that anybody answers: that comes with the receipts.
 type Response struct {
@@ -217,6 +192,7 @@ func (c *Client) SmartCall(ctx context.Context, req *Request, sendBy time.Time) 
 type exchange struct {
 	answer
 	status             int
+	reusable           bool // the connection may carry another request
 	written            int64
 	sentAt, answeredAt time.Time
 }
@@ -233,13 +209,8 @@ func (c *Client) do(ctx context.Context, action, query string, sendBy time.Time)
 	if late(time.Now(), sendBy) {
 		return nil, &Error{action: action, Class: ClassUnsent, Err: errLate}
 	}
-	ctx, abandon := context.WithCancelCause(ctx)
-	defer abandon(nil)
-	// A context with a deadline would be one more, and its cause made for every request.
-	defer time.AfterFunc(c.timeout, func() {
-		abandon(fmt.Errorf("no answer within %v: %w", c.timeout, context.DeadlineExceeded))
-	}).Stop()
-
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, c.timedOut)
+	defer cancel()
 	key, err := c.credentials.Get(ctx)
 	if err != nil {
 		class := ClassAccountFault
@@ -248,12 +219,18 @@ func (c *Client) do(ctx context.Context, action, query string, sendBy time.Time)
 		}
 		return nil, &Error{action: action, Class: class, Err: fmt.Errorf("get the key to sign with: %w", err)}
 	}
+	header := newSignable(c.endpoint.Host, action, query, key.Token.reveal()).header(key)
 
-	f := newFlight(ctx, abandon, sendBy)
+	f := newFlight(ctx, sendBy)
 	var x exchange
-	defer func() { f.judge(x.requestID) }()
-
-	body, err := c.roundTrip(ctx, f, &x, newSignable(c.endpoint.Host, action, query, key.Token.reveal()).header(key), query)
+	if err := c.pool.enter(ctx); err != nil {
+		return nil, x.fail(action, ClassUnsent, err)
+	}
+	defer c.pool.leave()
+	body, l, err := c.roundTrip(ctx, f, &x, header, query)
+	if l != nil {
+		defer func() { c.pool.put(l, x.reusable) }()
+	}
 	x.answeredAt = time.Now()
 	x.written, x.sentAt = f.seal()
 	if err != nil && ctx.Err() != nil {
@@ -262,8 +239,6 @@ func (c *Client) do(ctx context.Context, action, query string, sendBy time.Time)
 		err = withoutEcho(err)
 	}
 	switch {
-	case x.written == 0 && err == nil:
-		return nil, x.fail(action, ClassUnsent, errors.New("an answer came before the request"))
 	case x.written == 0:
 		return nil, x.fail(action, ClassUnsent, err)
 	case err != nil:
@@ -271,39 +246,54 @@ func (c *Client) do(ctx context.Context, action, query string, sendBy time.Time)
 	}
 	a, err := decodeAnswer(body)
 	if err != nil {
+		x.reusable = false
 		return nil, x.fail(action, ClassUnknown, fmt.Errorf("the answer is not understood: %w", err))
 	}
 	x.answer = *a
-	if f.doubled(x.requestID) {
-		return nil, x.fail(action, ClassUnknown, errors.New("the answer is a copy of another request's answer"))
+	if x.requestID != "" && x.requestID == l.lastID {
+		// Somebody on the way has doubled the answer to the request before, so each answer on
+		// this connection comes one too early.
+		x.reusable = false
+		return nil, x.fail(action, ClassUnknown, errDoubled)
 	}
+	l.lastID = x.requestID
 	if class := Classify(x.status, x.code); class != ClassAccepted {
 		return nil, x.fail(action, class, nil)
 	}
 	return &x, nil
 }
 
+var errDoubled = errors.New("the answer is a copy of another request's answer")
+
 // roundTrip writes the request and reads the answer to its end, noting the status
-// on the way. It uses the transport itself: an http.Client would follow redirects,
-// and would put the URL, which holds the number, into its errors.
-func (c *Client) roundTrip(ctx context.Context, f *flight, x *exchange, header http.Header, query string) ([]byte, error) {
-	target := *c.endpoint
-	target.RawQuery = query
-	// POST without a body and without GetBody: net/http never repeats that once a
-	// byte was written (Request.isReplayable). No header may be added here that
-	// claims idempotency.
-	req := &http.Request{
-		Method: http.MethodPost, URL: &target, Host: target.Host, Header: header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+// on the way, and whether the connection, which it returns, may be used again.
+//
+// A connection that was idle may be over without our knowing. Another one is tried as long
+// as not a single byte of the request has left.
+func (c *Client) roundTrip(ctx context.Context, f *flight, x *exchange, header http.Header, query string) ([]byte, *link, error) {
+	for {
+		l, reused, err := c.pool.take(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		f.attach(l.socket)
+		var body []byte
+		whole, err := interruptible(ctx, l.socket, func() (err error) {
+			if err = l.write(c.endpoint.Host, query, header); err == nil {
+				body, x.reusable, err = l.read(&x.status)
+			}
+			return err
+		})
+		x.reusable = x.reusable && whole
+		if err == nil {
+			return body, l, nil
+		}
+		l.close()
+		if reused && f.written == 0 && ctx.Err() == nil && !errors.Is(err, errLate) {
+			continue
+		}
+		return nil, nil, err
 	}
-	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: f.attach}))
-	resp, err := c.transport.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	x.status = resp.StatusCode
-	return readBody(resp.Body)
 }
 
 var errMalformed = errors.New("the answer is not well-formed HTTP")

@@ -67,8 +67,8 @@ func TestNewRefuses(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	c := newClient(t, "https://dyvmsapi.aliyuncs.com", func(c *Config) { c.Timeout, c.Conns = 0, 0 })
-	if c.timeout != 10*time.Second || c.transport.MaxConnsPerHost != 64 || c.transport.MaxIdleConnsPerHost != 64 {
-		t.Errorf("time-out %v, %d connections", c.timeout, c.transport.MaxConnsPerHost)
+	if c.timeout != 10*time.Second || cap(c.pool.turn) != 64 {
+		t.Errorf("time-out %v, %d connections", c.timeout, cap(c.pool.turn))
 	}
 }
 

@@ -99,11 +99,11 @@ func TestSendByPassesWithinTheWrite(t *testing.T) {
 	near, far := net.Pipe() // a write to a pipe waits for a reader
 	defer func() { _ = near.Close(); _ = far.Close() }()
 	defer time.AfterFunc(5*time.Second, func() { _ = near.Close() }).Stop() // rather than hang
-	ctx, abandon := context.WithCancelCause(t.Context())
-	defer abandon(nil)
+	ctx, abandon := context.WithCancel(t.Context())
+	defer abandon()
 	c := &conn{Conn: near}
-	f := newFlight(ctx, abandon, time.Now().Add(20*time.Millisecond))
-	attach(f, c)
+	f := newFlight(ctx, time.Now().Add(20*time.Millisecond))
+	f.attach(c)
 	n, err := c.Write([]byte("POST / HTTP/1.1\r\n"))
 	if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %d, %v; want nothing written, time-out", n, err)
@@ -137,20 +137,20 @@ func TestLate(t *testing.T) {
 func TestSealedFlight(t *testing.T) {
 	near, far := net.Pipe()
 	defer func() { _ = near.Close(); _ = far.Close() }()
-	ctx, abandon := context.WithCancelCause(t.Context())
-	defer abandon(nil)
+	ctx, abandon := context.WithCancel(t.Context())
+	defer abandon()
 	c := &conn{Conn: near}
-	f := newFlight(ctx, abandon, time.Now().Add(time.Second))
-	attach(f, c)
+	f := newFlight(ctx, time.Now().Add(time.Second))
+	f.attach(c)
 	f.seal()
 	if n, err := c.Write([]byte("x")); n != 0 || !errors.Is(err, errSealed) {
 		t.Errorf("got %d, %v", n, err)
 	}
 
 	// A request that was cancelled before its first byte has none.
-	f = newFlight(ctx, abandon, time.Now().Add(time.Second))
-	attach(f, c)
-	abandon(nil)
+	f = newFlight(ctx, time.Now().Add(time.Second))
+	f.attach(c)
+	abandon()
 	if n, err := c.Write([]byte("x")); n != 0 || !errors.Is(err, errSealed) {
 		t.Errorf("got %d, %v", n, err)
 	}

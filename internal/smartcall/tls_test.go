@@ -11,16 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// attach attaches a flight to a connection as the transport does.
-func attach(f *flight, c net.Conn) { f.attach(httptrace.GotConnInfo{Conn: c}) }
 
 // testCertificate borrows httptest's certificate, which is for 127.0.0.1 and
 // example.com.
@@ -182,7 +178,7 @@ func TestEnvironmentProxyIsIgnored(t *testing.T) {
 	// the dial is where the traffic stays on loopback.
 	client := newClient(t, "https://smartcall.test")
 	dialled := make(chan string, 1)
-	client.transport.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
+	client.connect = func(_ context.Context, _, address string) (net.Conn, error) {
 		dialled <- address
 		return nil, errors.New("not dialled")
 	}

@@ -111,28 +111,28 @@ func TestClosedAfterTheRequest(t *testing.T) {
 	}
 }
 
-// Were it not for the count of bytes on the connection, this request would ring twice.
-func TestTransportCannotRepeat(t *testing.T) {
-	p := newPlatform(t, func(p *platform, c net.Conn, r *bufio.Reader) {
-		if outID, ok := p.read(r); ok {
-			_, _ = io.WriteString(c, response(200, acceptedBody(outID)))
-			p.read(r)
-		}
-	})
-	client := newClient(t, p.endpoint, func(c *Config) { c.Conns = 1 })
-	for i := range 50 {
-		mustAccept(t, client, fmt.Sprintf("WARM%d", i))
-		outID := fmt.Sprintf("CUT%d", i)
-		ctx, abandon := context.WithCancelCause(t.Context())
-		f := newFlight(ctx, abandon, time.Now().Add(time.Minute))
-		_, err := client.roundTrip(ctx, f, &exchange{}, http.Header{"Idempotency-Key": {"1"}}, "OutId="+outID)
-		f.judge("")
-		if got := context.Cause(ctx); err == nil || got != errTwice {
-			t.Fatalf("got %v and the cause %v, want %v", err, got, errTwice)
-		}
-		if n := p.seen(outID); n != 1 {
-			t.Fatalf("the request came %d times", n)
-		}
+// A connection that ended while it was idle costs nothing: not a byte was written on it,
+// so the request goes out on a new one, once.
+func TestIdleConnectionIsOver(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			over := make(chan struct{})
+			p, trust := newPlatformFor(t, scheme, func(p *platform, c net.Conn, r *bufio.Reader) {
+				if outID, ok := p.read(r); ok {
+					_, _ = io.WriteString(c, response(200, acceptedBody(outID)))
+					_ = c.Close()
+					over <- struct{}{}
+				}
+			})
+			client := newClient(t, p.endpoint, trust)
+			for i := range 200 {
+				mustAccept(t, client, fmt.Sprintf("OUT%d", i))
+				<-over
+			}
+			if twice, all := p.doubles(); len(twice) > 0 || all != 200 {
+				t.Errorf("%d requests came, want 200; twice came %v", all, twice)
+			}
+		})
 	}
 }
 
@@ -146,7 +146,7 @@ type limitedConn struct {
 }
 
 func (l *limitedConn) Write(p []byte) (int, error) {
-	if !l.armed.Load() || l.owner.flight.Load() == nil {
+	if !l.armed.Load() || l.owner.flight == nil {
 		return l.Conn.Write(p)
 	}
 	n := min(l.left, len(p))
@@ -165,15 +165,14 @@ func (l *limitedConn) Write(p []byte) (int, error) {
 // cutWrites makes every connection of the client fail after k bytes once armed.
 func cutWrites(client *Client, k int) (armed *atomic.Bool) {
 	armed = new(atomic.Bool)
-	dial := client.transport.DialContext
-	client.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := dial(ctx, network, address)
+	dial := client.pool.dial
+	client.pool.dial = func(ctx context.Context) (*link, error) {
+		l, err := dial(ctx)
 		if err != nil {
 			return nil, err
 		}
-		owner := c.(*conn)
-		owner.Conn = &limitedConn{Conn: owner.Conn, owner: owner, armed: armed, left: k}
-		return owner, nil
+		l.socket.Conn = &limitedConn{Conn: l.socket.Conn, owner: l.socket, armed: armed, left: k}
+		return l, nil
 	}
 	return armed
 }
