@@ -75,6 +75,11 @@ type Config struct {
 	// Strict makes throttled requests use up the window too.
 	Strict bool
 
+	// FixedWindow counts only the seconds that begin a whole number of seconds after New:
+	// twice the limit may come around the turn of one. Which window the platform uses is
+	// not documented.
+	FixedWindow bool
+
 	// Keep is how many of the newest calls QueryCallDetailByCallId knows; 0 = one million.
 	// Each takes some 300 bytes.
 	Keep int

@@ -117,8 +117,8 @@ func (s *Simulator) openAccounts() error {
 		a := byName[c.Name]
 		if a == nil {
 			a = &account{name: c.Name, index: uint16(len(s.accounts)), pushURL: c.PushURL, callbackURL: c.CallbackURL}
-			a.calls.limit, a.calls.strict = c.Limit, s.config.Strict
-			a.queries.limit, a.queries.strict = defaultQueryLimit, s.config.Strict
+			a.calls.limit, a.calls.strict, a.calls.fixed = c.Limit, s.config.Strict, s.config.FixedWindow
+			a.queries.limit, a.queries.strict, a.queries.fixed = defaultQueryLimit, s.config.Strict, s.config.FixedWindow
 			byName[c.Name] = a
 			s.accounts = append(s.accounts, a)
 		}

@@ -17,6 +17,7 @@ import (
 type window struct {
 	limit  int
 	strict bool // refused arrivals use up the window too
+	fixed  bool // only the seconds that begin with a whole second since the start count
 
 	mu       sync.Mutex
 	all      arrivals
@@ -34,8 +35,16 @@ func (w *window) admit(at time.Duration, refuse bool) bool {
 	n := w.all.countWith(at)
 	w.all.add(at)
 	w.worst = max(w.worst, n)
+	counted := &w.all
 	if !w.strict {
-		n = w.admitted.countWith(at)
+		counted = &w.admitted
+		n = counted.countWith(at)
+	}
+	if w.fixed {
+		n = counted.countIn(at.Truncate(time.Second))
+		if !w.strict {
+			n++ // this one, which all holds already
+		}
 	}
 	if refuse || n > w.limit {
 		w.refused++
@@ -70,6 +79,12 @@ func (a *arrivals) countWith(t time.Duration) int {
 		n = max(n, j-position(live[:j], live[j]-time.Second)+2)
 	}
 	return n
+}
+
+// countIn is the number of arrivals in the second that begins with from.
+func (a *arrivals) countIn(from time.Duration) int {
+	live := a.at[a.head:]
+	return position(live, from+time.Second-1) - position(live, from-1)
 }
 
 func (a *arrivals) add(t time.Duration) {

@@ -14,23 +14,27 @@ func TestLimitHoldsInEverySlidingSecond(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		strict bool
+		fixed  bool
 		at     []time.Duration // since the start
 		want   string          // a accepted, t throttled
 		worst  int
 	}{
-		{"up to the limit", false, []time.Duration{0, 0, 0}, "aaa", 3},
-		{"one above", false, []time.Duration{0, 0, 0, 0}, "aaat", 4},
-		{"just inside the second", false, []time.Duration{0, 0, 0, 1000*ms - 1}, "aaat", 4},
-		{"exactly one second later", false, []time.Duration{0, 0, 0, 1000 * ms}, "aaaa", 3},
-		{"slides with the oldest", false, []time.Duration{0, 400 * ms, 800 * ms, 999 * ms, 1000 * ms, 1399 * ms, 1400 * ms}, "aaatata", 5},
-		{"edge burst of a fixed window", false, []time.Duration{900 * ms, 900 * ms, 900 * ms, 1100 * ms, 1100 * ms, 1100 * ms}, "aaattt", 6},
-		{"refused ones leave room", false, []time.Duration{0, 0, 0, 500 * ms, 500 * ms, 500 * ms, 1000 * ms, 1000 * ms, 1000 * ms}, "aaatttaaa", 6},
-		{"strict: refused ones do not", true, []time.Duration{0, 0, 0, 500 * ms, 500 * ms, 500 * ms, 1000 * ms, 1500 * ms, 1500 * ms, 2500 * ms}, "aaattttaaa", 6},
+		{"up to the limit", false, false, []time.Duration{0, 0, 0}, "aaa", 3},
+		{"one above", false, false, []time.Duration{0, 0, 0, 0}, "aaat", 4},
+		{"just inside the second", false, false, []time.Duration{0, 0, 0, 1000*ms - 1}, "aaat", 4},
+		{"exactly one second later", false, false, []time.Duration{0, 0, 0, 1000 * ms}, "aaaa", 3},
+		{"slides with the oldest", false, false, []time.Duration{0, 400 * ms, 800 * ms, 999 * ms, 1000 * ms, 1399 * ms, 1400 * ms}, "aaatata", 5},
+		{"edge burst of a fixed window", false, false, []time.Duration{900 * ms, 900 * ms, 900 * ms, 1100 * ms, 1100 * ms, 1100 * ms}, "aaattt", 6},
+		{"refused ones leave room", false, false, []time.Duration{0, 0, 0, 500 * ms, 500 * ms, 500 * ms, 1000 * ms, 1000 * ms, 1000 * ms}, "aaatttaaa", 6},
+		{"strict: refused ones do not", true, false, []time.Duration{0, 0, 0, 500 * ms, 500 * ms, 500 * ms, 1000 * ms, 1500 * ms, 1500 * ms, 2500 * ms}, "aaattttaaa", 6},
+		{"fixed: edge burst", false, true, []time.Duration{900 * ms, 900 * ms, 900 * ms, 900 * ms, 1100 * ms, 1100 * ms, 1100 * ms, 1100 * ms}, "aaataaat", 8},
+		{"fixed: a new second at its turn", false, true, []time.Duration{0, 0, 1000*ms - 1, 1000*ms - 1, 1000 * ms, 1000 * ms}, "aaataa", 4},
+		{"fixed, strict: nothing more", true, true, []time.Duration{0, 0, 0, 0, 999 * ms, 1000 * ms}, "aaatta", 5},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				config := testConfig()
-				config.Strict = test.strict
+				config.Strict, config.FixedWindow = test.strict, test.fixed
 				// Two keys of one account: the limit counts the account.
 				config.Accounts = map[string]Account{
 					testID:   {Name: "main", Secret: testSecret, Limit: 3},

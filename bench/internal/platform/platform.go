@@ -1,0 +1,111 @@
+package platform
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"dialer/bench/internal/lab"
+)
+
+// Platform is a running platform.
+type Platform struct {
+	URL string
+
+	process *lab.Process
+	mu      sync.Mutex // an order and its answer belong together
+	in      io.WriteCloser
+	out     *json.Decoder
+}
+
+// Start starts a platform. Close it, too.
+func Start(o Options) (*Platform, error) {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	cmd := lab.Self(Program, string(text))
+	cmd.Stderr = os.Stderr
+	p := &Platform{}
+	if p.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if p.process, err = lab.Start(cmd); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewReader(out)
+	address, err := lines.ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("the platform did not start: %w", err)
+	}
+	p.URL = "http://" + strings.TrimSpace(address)
+	p.out = json.NewDecoder(lines)
+	return p, nil
+}
+
+// Report returns what the platform has seen so far.
+func (p *Platform) Report() (Report, error) { return p.order(order{}) }
+
+// Throttle lets the platform refuse a share of the requests from now on.
+func (p *Platform) Throttle(share float64) error {
+	_, err := p.order(order{Throttle: &share})
+	return err
+}
+
+func (p *Platform) order(o order) (Report, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var r Report
+	if err := json.NewEncoder(p.in).Encode(o); err != nil {
+		return r, fmt.Errorf("ask the platform: %w", err)
+	}
+	if err := p.out.Decode(&r); err != nil {
+		return r, fmt.Errorf("answer of the platform: %w", err)
+	}
+	return r, nil
+}
+
+// Close ends the platform.
+func (p *Platform) Close() error {
+	if err := p.in.Close(); err != nil {
+		return err
+	}
+	select {
+	case <-p.process.Ended():
+	case <-time.After(10 * time.Second):
+		_ = p.process.Process.Kill()
+		<-p.process.Ended()
+	}
+	return nil
+}
+
+// Between keeps the samples from a moment to another.
+func (r Report) Between(from, to time.Time) Report {
+	var kept []Sample
+	for _, s := range r.Samples {
+		if !s.At.Before(from) && !s.At.After(to) {
+			kept = append(kept, s)
+		}
+	}
+	r.Samples = kept
+	return r
+}
+
+// PerSecond is how many requests were accepted per second, from the first sample to
+// the last; 0 if there are not two.
+func (r Report) PerSecond() float64 {
+	if len(r.Samples) < 2 {
+		return 0
+	}
+	first, last := r.Samples[0], r.Samples[len(r.Samples)-1]
+	return float64(last.Accepted-first.Accepted) / last.At.Sub(first.At).Seconds()
+}
