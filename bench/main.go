@@ -25,11 +25,13 @@ import (
 	"dialer/bench/internal/sender"
 	"dialer/bench/internal/table"
 	"dialer/bench/limit"
+	"dialer/bench/store"
 )
 
 // sections are measured in this order.
 var sections = []lab.Section{
 	limit.Section,
+	store.Section,
 }
 
 // programs are what sections run in processes of their own: peers, servers, load. They

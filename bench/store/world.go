@@ -203,8 +203,8 @@ const phone = `(13000000000 + ((@first::bigint + %s) * 387420489) %% 1000000000)
 
 // loads fill the ledger with a history of 30 days. One number in 200 has been called
 // six times, which is the cap; one attempt in 1000 has no end yet. Contact n has the
-// number of the attempt at n*7919 modulo the contacts, so that the order of dialling
-// is neither that of the numbers nor that of the last calls.
+// number of the attempt at about n*7919 modulo the contacts, so that the order of
+// dialling is neither that of the numbers nor that of the last calls.
 var loads = []string{
 	`INSERT INTO attempt (account_id, attempt_id, phone, intent_at, send_by, campaign_id, n, node_id, try, chance, caller_id)
 	 SELECT @account::int, (@history::bigint << 41) | (k << 10) | 1, ` + fmt.Sprintf(phone, "k") + `, t, t + interval '3 seconds', @history, k, 1, 1, 1, @caller::text
@@ -222,7 +222,8 @@ var loads = []string{
 	   FROM attempt WHERE account_id = @account AND (campaign_id <> @history OR n % 1000 <> 500)`,
 	`INSERT INTO contact (account_id, campaign_id, n, phone, vars, line)
 	 SELECT @account::int, @dialled::int, n, ` + fmt.Sprintf(phone, "k") + `, '{"姓名": "王小明", "门店": "西湖店"}', n + 1
-	   FROM generate_series(1, @contacts::bigint) n, LATERAL (SELECT (1 + n * 7919 % @contacts::bigint) * (@attempts::bigint / @contacts::bigint) AS k) k`,
+	   FROM generate_series(1, @contacts::bigint) n, LATERAL (SELECT n * 7919 % @contacts::bigint AS x, @attempts::bigint / @contacts::bigint AS each) x,
+	        LATERAL (SELECT 1 + x * each + x % each AS k) k`,
 	`INSERT INTO import (account_id, campaign_id, file, sha256, rows, contacts, duplicates, rejects, first_n, last_n, imported_at)
 	 VALUES (@account, @dialled, 'bench', sha256('bench'), @contacts::bigint, @contacts::bigint, 0, 0, 1, @contacts::bigint, @now)`,
 }
