@@ -20,6 +20,7 @@ import (
 	"strings"
 	"syscall"
 
+	"dialer/bench/imports"
 	"dialer/bench/internal/lab"
 	"dialer/bench/internal/platform"
 	"dialer/bench/internal/sender"
@@ -32,11 +33,13 @@ import (
 var sections = []lab.Section{
 	limit.Section,
 	store.Section,
+	imports.Section,
 }
 
 // programs are what sections run in processes of their own: peers, servers, load. They
 // are this binary with a first argument.
 var programs = map[string]func(ctx context.Context, args []string) error{
+	imports.Program:  imports.Serve,
 	platform.Program: platform.Serve,
 	sender.Program:   sender.Serve,
 }
