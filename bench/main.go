@@ -39,9 +39,10 @@ var sections = []lab.Section{
 // programs are what sections run in processes of their own: peers, servers, load. They
 // are this binary with a first argument.
 var programs = map[string]func(ctx context.Context, args []string) error{
-	imports.Program:  imports.Serve,
-	platform.Program: platform.Serve,
-	sender.Program:   sender.Serve,
+	imports.Program:   imports.Serve,
+	platform.Program:  platform.Serve,
+	sender.Program:    sender.Serve,
+	limit.BusyProgram: limit.Busy,
 }
 
 func main() {

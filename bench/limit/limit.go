@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"dialer/bench/internal/chart"
 	"dialer/bench/internal/lab"
 	"dialer/bench/internal/platform"
 	"dialer/bench/internal/sender"
@@ -20,18 +21,11 @@ const limit = 1000
 
 func run(ctx context.Context, l *lab.Lab) (table.Table, error) {
 	var t table.Table
-	var share, refused, worst table.Runs
-	for range l.Rounds() {
-		m, err := pace(ctx, platform.Options{}, sender.Options{Pacer: sender.Ours, Rate: limit, For: lab.Either(l, 3*time.Second, 20*time.Second)})
-		if err != nil {
+	for _, step := range []func(context.Context, *lab.Lab, *table.Table) error{pacers, nodes} {
+		if err := step(ctx, l, &t); err != nil {
 			return t, err
 		}
-		share, refused, worst = append(share, m.share), append(refused, m.refused), append(worst, m.worst)
 	}
-	t.Rows = append(t.Rows,
-		table.Row{Name: "idle machine: accepted", Unit: "% of the limit", Ours: share, Goal: table.AtLeast(99.8)},
-		table.Row{Name: "idle machine: refused", Unit: "requests", Ours: refused, Goal: table.NeverAbove(0)},
-		table.Row{Name: "idle machine: worst second", Unit: "requests", Ours: worst, Goal: table.NeverAbove(limit)})
 	return t, nil
 }
 
@@ -40,10 +34,12 @@ type paced struct {
 	share   float64 // accepted, in percent of the limit
 	refused float64
 	worst   float64 // most arrivals in a sliding second
+	curve   []chart.Point
 }
 
-// pace runs one sender against a platform of its own.
-func pace(ctx context.Context, server platform.Options, o sender.Options) (m paced, err error) {
+// pace runs one sender against a platform of its own. What is accepted is counted from
+// settled on: the first moment is not the steady state.
+func pace(ctx context.Context, server platform.Options, o sender.Options, settled time.Duration) (m paced, err error) {
 	p, err := platform.Start(server)
 	if err != nil {
 		return m, err
@@ -58,7 +54,12 @@ func pace(ctx context.Context, server platform.Options, o sender.Options) (m pac
 	if err != nil {
 		return m, err
 	}
-	seen := report.Between(r.Began.Add(time.Second), r.Began.Add(o.For))
+	end := r.Began.Add(o.For)
 	stats := report.Stats.Accounts[platform.KeyID(0)]
-	return paced{share: 100 * seen.PerSecond() / limit, refused: float64(stats.Throttled), worst: float64(stats.WorstSecond)}, nil
+	return paced{
+		share:   100 * report.Between(r.Began.Add(settled), end).PerSecond() / limit,
+		refused: float64(stats.Throttled),
+		worst:   float64(stats.WorstSecond),
+		curve:   report.Between(r.Began, end).Curve(r.Began, 250*time.Millisecond),
+	}, nil
 }

@@ -21,6 +21,13 @@ type Chart struct {
 	// Limit is a value of Y that a dashed line marks; 0 = none.
 	Limit     float64
 	LimitName string
+	Marks     []Mark
+}
+
+// Mark is something that happened at a value of X.
+type Mark struct {
+	X    float64
+	Name string
 }
 
 // Line is a named series of points, in the order of X.
@@ -50,12 +57,14 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 .page { fill: #ffffff }
 .grid { stroke: #d0d7de; stroke-width: 1 }
 .limit { stroke: #57606a; stroke-width: 1.5; stroke-dasharray: 6 4 }
+.mark { stroke: #8250df; stroke-width: 1.5 }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 }
   .page { fill: #0d1117 }
   .grid { stroke: #30363d }
   .limit { stroke: #8b949e }
+  .mark { stroke: #a371f7 }
 }`
 
 // WriteSVG draws the chart. A chart needs at least one point, and points above 0 if
@@ -87,6 +96,10 @@ func (c Chart) WriteSVG(w io.Writer) error {
 	legend := func(i int, name, mark string) {
 		x, y := left+legendCol*float64(i%2), bottom+62+legendRow*float64(i/2)
 		fmt.Fprintf(&b, `<path %s d="M%.1f %.1fh24"/><text x="%.1f" y="%.1f">%s</text>`+"\n", mark, x, y-4, x+32, y, escape(name))
+	}
+	for _, m := range c.Marks {
+		x := xs.at(m.X)
+		fmt.Fprintf(&b, `<path class="mark" d="M%.1f %.1fV%.1f"/><text x="%.1f" y="%.1f">%s</text>`+"\n", x, top, bottom, x+5, top+14, escape(m.Name))
 	}
 	// The first line is drawn last, over the others.
 	for i, l := range slices.Backward(c.Lines) {

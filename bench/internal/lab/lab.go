@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,9 +77,14 @@ func (l *Lab) Say(format string, args ...any) {
 func (l *Lab) Dialer() (string, error) { return l.dialer() }
 
 func (l *Lab) build() (string, error) {
+	// The source is the module in whose folder we are, or what bench's replaces it with.
+	source, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "dialer").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the source of the dialer, start the bench inside the repository: %w", err)
+	}
 	path := filepath.Join(l.Dir, "dialer")
 	// As `make build` does it, but for the name of the release.
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, "dialer/cmd/dialer")
+	cmd := exec.Command("go", "build", "-C", strings.TrimSpace(string(source)), "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, "./cmd/dialer")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the dialer: %w: %s", err, out)

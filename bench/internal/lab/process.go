@@ -43,6 +43,7 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 }
 
 // Self is a command that runs this program's own subcommand, in a process of its own.
+
 func Self(args ...string) *exec.Cmd { return exec.Command("/proc/self/exe", args...) }
 
 // Ended is closed when the process has ended.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"dialer/bench/internal/chart"
 	"dialer/bench/internal/lab"
 )
 
@@ -108,4 +109,31 @@ func (r Report) PerSecond() float64 {
 	}
 	first, last := r.Samples[0], r.Samples[len(r.Samples)-1]
 	return float64(last.Accepted-first.Accepted) / last.At.Sub(first.At).Seconds()
+}
+
+// Curve is what was accepted per second over time, in seconds since began, each point
+// the mean of a step.
+func (r Report) Curve(began time.Time, step time.Duration) []chart.Point {
+	var points []chart.Point
+	for i, first := 1, 0; i < len(r.Samples); i++ {
+		if r.Samples[i].At.Sub(r.Samples[first].At) < step {
+			continue
+		}
+		part := Report{Samples: r.Samples[first : i+1]}
+		points = append(points, chart.Point{X: r.Samples[i].At.Sub(began).Seconds(), Y: part.PerSecond()})
+		first = i
+	}
+	return points
+}
+
+// LongestGap is the longest time in which nothing was accepted.
+func (r Report) LongestGap() time.Duration {
+	var longest time.Duration
+	for i, last := 1, 0; i < len(r.Samples); i++ {
+		longest = max(longest, r.Samples[i].At.Sub(r.Samples[last].At))
+		if r.Samples[i].Accepted > r.Samples[i-1].Accepted {
+			last = i
+		}
+	}
+	return longest
 }

@@ -2,6 +2,7 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -122,7 +123,15 @@ type Table struct {
 	Title  string
 	Rows   []Row
 	Notes  []string // sentences below the table
+	Others []Detail
 	Charts []chart.Chart
+}
+
+// Detail is a table beside the goals, of figures that nobody asked to reach anything.
+type Detail struct {
+	Title string
+	Heads []string
+	Rows  [][]string
 }
 
 // Missed lists the rows whose goal is missed.
@@ -141,7 +150,7 @@ var heads = []string{"what", "unit", "ours", "reference", "", "ratio", "goal", "
 func (r Row) cells() []string {
 	ratio, verdict := "", ""
 	if len(r.Ratio()) > 0 {
-		ratio = spread(r.Ratio())
+		ratio = r.Ratio().String()
 	}
 	if r.Goal.asks {
 		verdict = "MISSED"
@@ -149,7 +158,7 @@ func (r Row) cells() []string {
 			verdict = "met"
 		}
 	}
-	return []string{r.Name, r.Unit, spread(r.Ours), spread(r.Reference), r.Peer, ratio, r.Goal.String(), verdict}
+	return []string{r.Name, r.Unit, r.Ours.String(), r.Reference.String(), r.Peer, ratio, r.Goal.String(), verdict}
 }
 
 // Print writes the table for a terminal.
@@ -157,35 +166,46 @@ func (t Table) Print(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "\n%d. %s\n\n", t.Number, t.Title); err != nil {
 		return err
 	}
-	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, strings.Join(heads, "\t"))
-	for _, r := range t.Rows {
-		fmt.Fprintln(tab, strings.Join(r.cells(), "\t"))
-	}
-	if err := tab.Flush(); err != nil {
-		return err
-	}
+	err := align(w, heads, t.cells())
 	for _, n := range t.Notes {
-		if _, err := fmt.Fprintln(w, n); err != nil {
-			return err
-		}
+		_, failed := fmt.Fprintf(w, "\n%s\n", n)
+		err = errors.Join(err, failed)
 	}
-	return nil
+	for _, d := range t.Others {
+		_, failed := fmt.Fprintf(w, "\n%s\n\n", d.Title)
+		err = errors.Join(err, failed, align(w, d.Heads, d.Rows))
+	}
+	return err
+}
+
+func (t Table) cells() [][]string {
+	var all [][]string
+	for _, r := range t.Rows {
+		all = append(all, r.cells())
+	}
+	return all
+}
+
+// align writes cells in columns.
+func align(w io.Writer, heads []string, rows [][]string) error {
+	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, cells := range append([][]string{heads}, rows...) {
+		fmt.Fprintln(tab, strings.Join(cells, "\t"))
+	}
+	return tab.Flush()
 }
 
 // Markdown writes the table for a page on which its charts lie beside it.
 func (t Table) Markdown(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## %d. %s\n\n| %s |\n|%s\n", t.Number, t.Title, strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
-	for _, r := range t.Rows {
-		cells := r.cells()
-		for i, c := range cells {
-			cells[i] = strings.ReplaceAll(c, "|", `\|`)
-		}
-		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
-	}
+	fmt.Fprintf(&b, "\n## %d. %s\n", t.Number, t.Title)
+	grid(&b, heads, t.cells())
 	for _, n := range t.Notes {
 		fmt.Fprintf(&b, "\n%s\n", n)
+	}
+	for _, d := range t.Others {
+		fmt.Fprintf(&b, "\n%s\n", d.Title)
+		grid(&b, d.Heads, d.Rows)
 	}
 	for _, c := range t.Charts {
 		fmt.Fprintf(&b, "\n![%s](%s)\n", c.Title, c.File)
@@ -194,8 +214,20 @@ func (t Table) Markdown(w io.Writer) error {
 	return err
 }
 
-// spread shows the median and, of several rounds, how far apart they are.
-func spread(r Runs) string {
+// grid writes cells as a table of Markdown.
+func grid(b *strings.Builder, heads []string, rows [][]string) {
+	fmt.Fprintf(b, "\n| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
+	for _, cells := range rows {
+		b.WriteByte('|')
+		for _, c := range cells {
+			b.WriteString(" " + strings.ReplaceAll(c, "|", `\|`) + " |")
+		}
+		b.WriteByte('\n')
+	}
+}
+
+// String shows the median and, of several rounds, how far apart they are.
+func (r Runs) String() string {
 	if len(r) == 0 {
 		return ""
 	}
