@@ -20,6 +20,7 @@ import (
 	"strings"
 	"syscall"
 
+	"dialer/bench/endtoend"
 	"dialer/bench/imports"
 	"dialer/bench/internal/lab"
 	"dialer/bench/internal/platform"
@@ -33,12 +34,14 @@ import (
 var sections = []lab.Section{
 	limit.Section,
 	store.Section,
+	endtoend.Section,
 	imports.Section,
 }
 
 // programs are what sections run in processes of their own: peers, servers, load. They
 // are this binary with a first argument.
 var programs = map[string]func(ctx context.Context, args []string) error{
+	endtoend.Program:  endtoend.Serve,
 	imports.Program:   imports.Serve,
 	platform.Program:  platform.Serve,
 	sender.Program:    sender.Serve,
