@@ -77,10 +77,15 @@ func (a *app) withDB(ctx context.Context, f func(db *postgres.DB) error) (err er
 	return f(db)
 }
 
-type migrateCommand struct{}
+type migrateCommand struct {
+	PgBouncer bool `name:"pgbouncer" help:"Also give this role the settings that nodes behind PgBouncer in transaction mode need and that it does not pass on."`
+}
 
-func (migrateCommand) Run(ctx context.Context, a *app) error {
+func (c migrateCommand) Run(ctx context.Context, a *app) error {
 	url, named := a.namedDatabase()
+	if !named && c.PgBouncer {
+		return usageError{errors.New("migrate: --pgbouncer is for a database that DATABASE_URL names; the private one is not behind PgBouncer")}
+	}
 	if !named {
 		return a.withDB(ctx, func(*postgres.DB) error {
 			fmt.Fprintln(a.stdout, "the private database is up to date")
@@ -90,6 +95,12 @@ func (migrateCommand) Run(ctx context.Context, a *app) error {
 	n, err := postgres.Migrate(ctx, url)
 	if err != nil {
 		return err
+	}
+	if c.PgBouncer {
+		if err := postgres.SettleRole(ctx, url); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout, "the role has the settings that PgBouncer does not pass on: nodes may use pgbouncer=transaction")
 	}
 	if n == 0 {
 		fmt.Fprintln(a.stdout, "the database is up to date")

@@ -55,6 +55,7 @@ type commands struct {
 	SQL      sqlCommand      `cmd:"" name:"sql" help:"Run a query, or psql, on the database."`
 	Simulate simulateCommand `cmd:"" help:"Be a SmartCall on loopback that calls nobody."`
 	Migrate  migrateCommand  `cmd:"" help:"Bring the database's schema up to this program's."`
+	DB       dbCommand       `cmd:"" name:"db" help:"Spread the database over several servers."`
 	Config   configCommand   `cmd:"" help:"Show the settings in force and where they come from."`
 	Version  versionCommand  `cmd:"" help:"Show the version."`
 }

@@ -131,7 +131,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		if code != exitOK || stderr != "" {
 			t.Errorf("dialer %v: exit code %d, stderr %q", args, code, stderr)
 		}
-		for _, command := range []string{"demo", "account", "campaign", "import", "run", "serve", "outcomes", "suppress", "audit", "resolve", "recover", "sql", "simulate", "migrate", "config", "version"} {
+		for _, command := range []string{"demo", "account", "campaign", "import", "run", "serve", "outcomes", "suppress", "audit", "resolve", "recover", "sql", "simulate", "migrate", "db", "config", "version"} {
 			if !strings.Contains(stdout, "\n  "+command+" ") {
 				t.Errorf("dialer %v does not name %q:\n%s", args, command, stdout)
 			}

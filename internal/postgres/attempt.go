@@ -71,16 +71,16 @@ WITH fence AS MATERIALIZED (
 	         FROM (SELECT t.intent_at,
 	                      row_number() OVER (ORDER BY t.intent_at DESC) AS k,
 	                      r.class IS DISTINCT FROM 'refused'
-	                      AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = t.account_id AND o.attempt_id = t.attempt_id)
-	                      AND NOT EXISTS (SELECT FROM lost l WHERE l.account_id = t.account_id AND l.attempt_id = t.attempt_id) AS is_open
+	                      AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = @account AND o.attempt_id = t.attempt_id)
+	                      AND NOT EXISTS (SELECT FROM lost l WHERE l.account_id = @account AND l.attempt_id = t.attempt_id) AS is_open
 	                 FROM attempt t
 	                 LEFT JOIN response r ON r.account_id = t.account_id AND r.attempt_id = t.attempt_id
 	                WHERE t.account_id = @account AND t.phone = i.phone AND t.intent_at > @at - interval '30 days'
 	                  AND r.counts IS NOT FALSE
 	                  -- A person said that no call was made, and no outcome says otherwise.
 	                  AND NOT EXISTS (SELECT FROM settlement s
-	                                   WHERE s.account_id = t.account_id AND s.attempt_id = t.attempt_id AND s.verdict = 'not_called'
-	                                     AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = t.account_id AND o.attempt_id = t.attempt_id))) calls) h
+	                                   WHERE s.account_id = @account AND s.attempt_id = t.attempt_id AND s.verdict = 'not_called'
+	                                     AND NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = @account AND o.attempt_id = t.attempt_id))) calls) h
 ), made AS (
 	INSERT INTO attempt (account_id, attempt_id, phone, intent_at, send_by, campaign_id, n, node_id, try, chance, caller_id)
 	SELECT @account, (@campaign::bigint << 41) | (n::bigint << 10) | try, phone, @at, @send_by, @campaign, n, @node, try, chance, @caller_id

@@ -28,8 +28,7 @@ func (db *DB) Imported(ctx context.Context, id campaign.ID, sum [32]byte) (Impor
 	err := db.pool.QueryRow(ctx, `
 		SELECT i.file, i.rows, i.contacts, i.duplicates, i.rejects, i.imported_at
 		  FROM import i
-		  JOIN campaign c USING (account_id, campaign_id)
-		 WHERE i.campaign_id = $1 AND i.sha256 = $2 AND i.contacts > 0
+		 WHERE i.account_id = (SELECT account_id FROM campaign WHERE campaign_id = $1) AND i.campaign_id = $1 AND i.sha256 = $2 AND i.contacts > 0
 		 ORDER BY i.import_id
 		 LIMIT 1`, id, sum[:]).Scan(&imp.File, &imp.Rows, &imp.Contacts, &imp.Duplicates, &imp.Rejects, &imp.At)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -56,7 +56,13 @@ func redialLost(c *campaign.Campaign) {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{TB: t, db: postgrestest.New(t), now: time.Now().Truncate(time.Microsecond)}
+	return worldIn(t, postgrestest.New(t))
+}
+
+// worldIn makes a world of an empty database.
+func worldIn(t testing.TB, db *postgres.DB) *world {
+	t.Helper()
+	w := &world{TB: t, db: db, now: time.Now().Truncate(time.Microsecond)}
 	var err error
 	w.account, err = w.db.ApplyAccount(t.Context(), accountFile("acme"), w.now)
 	w.must(err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -14,19 +13,17 @@ import (
 )
 
 // schemaVersion is the number of the newest migration this program knows.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // Migrate brings the schema of the database up to this program's, and returns how
 // many migrations it ran. Any number of processes may call it at once: one does
 // the work, the others wait. A database that is newer than the program is refused.
 func Migrate(ctx context.Context, url string) (int, error) {
-	// The pool's form of the URL is parsed, so that pool_max_conns and its like are
-	// not sent to the server.
-	cfg, err := pgxpool.ParseConfig(url)
+	cfg, err := direct(url)
 	if err != nil {
-		return 0, fmt.Errorf("database URL: %w", err)
+		return 0, err
 	}
-	sqlDB := stdlib.OpenDB(*cfg.ConnConfig)
+	sqlDB := stdlib.OpenDB(*cfg)
 	defer sqlDB.Close()
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {

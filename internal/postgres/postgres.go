@@ -56,19 +56,9 @@ func Open(ctx context.Context, url string) (*DB, error) {
 // OpenConfig is Open for a pool whose connections are made in a way of their own, as
 // a simulation of faults needs them. It adds to cfg, which pgxpool.ParseConfig made.
 func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
-	for name, value := range map[string]string{
-		"timezone": "UTC",
-		// The intent statement joins arrays of a batch with the big tables. Planned
-		// for the values at hand it sometimes becomes a quadratic loop or a scan.
-		"plan_cache_mode": "force_generic_plan",
-		"jit":             "off",
-		// The server would keep the locks of a process that it cannot reach any more, and
-		// nobody could apply receipts of those campaigns.
-		"idle_in_transaction_session_timeout": "10s",
-	} {
-		if _, set := cfg.ConnConfig.RuntimeParams[name]; !set {
-			cfg.ConnConfig.RuntimeParams[name] = value
-		}
+	ofRole, err := session(cfg.ConnConfig)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "dialer"
@@ -85,20 +75,30 @@ func OpenConfig(ctx context.Context, cfg *pgxpool.Config) (*DB, error) {
 		return nil, fmt.Errorf("database: %w", err)
 	}
 	db := &DB{pool: pool}
-	if err := db.check(ctx); err != nil {
+	err = db.check(ctx)
+	if err == nil && ofRole != nil {
+		err = db.checkRole(ctx, ofRole)
+	}
+	if err != nil {
 		pool.Close()
-		return nil, err
+		return nil, throughPgBouncer(err)
 	}
 	return db, nil
 }
 
 func (db *DB) check(ctx context.Context) error {
 	var version int
-	if err := db.pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
+	var distributed, generic bool
+	if err := db.pool.QueryRow(ctx, `
+		SELECT current_setting('server_version_num')::int, to_regclass('pg_dist_partition') IS NOT NULL, current_setting('plan_cache_mode') = 'force_generic_plan'`).Scan(&version, &distributed, &generic); err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
-	if version < oldest {
+	switch {
+	case version < oldest:
 		return fmt.Errorf("the database server is PostgreSQL %d: 15 or newer is needed", version/10000)
+	case distributed && generic:
+		// Citus plans what is more than one step for the values at hand, or not at all.
+		return errors.New("the database is one of Citus, which cannot plan for values that it does not know: add plan_cache_mode=auto to its URL")
 	}
 	if err := db.checkSchema(ctx); err != nil {
 		return err
@@ -185,12 +185,17 @@ func IsTransient(err error) bool {
 	return pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
 
-// violated returns the name of the constraint that err says was violated, or "".
+// violated returns the name of the constraint that err says was violated, or "". Citus
+// puts the number of the shard behind it.
 func violated(err error) string {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code[:2] == "23" {
-		return pg.ConstraintName
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Code[:2] != "23" {
+		return ""
 	}
-	return ""
+	if name := strings.TrimRight(pg.ConstraintName, "0123456789"); strings.HasSuffix(name, "_") {
+		return strings.TrimSuffix(name, "_")
+	}
+	return pg.ConstraintName
 }
 
 // notFound turns pgx.ErrNoRows into campaign.ErrNotFound, saying what was looked for.

@@ -35,7 +35,7 @@ func (db *DB) Outcomes(ctx context.Context, id campaign.ID) ([]OutcomeCount, err
 	rows, _ := db.pool.Query(ctx, `
 		SELECT outcome, calls, percent
 		  FROM report.outcome
-		 WHERE campaign_id = $1
+		 WHERE campaign_id = $1 AND account_id = (SELECT account_id FROM campaign WHERE campaign_id = $1)
 		 ORDER BY calls DESC, outcome`, id)
 	counts, err := pgx.CollectRows(rows, pgx.RowToStructByName[OutcomeCount])
 	if err != nil {
@@ -50,7 +50,7 @@ func (db *DB) Recount(ctx context.Context, id campaign.ID) (map[string]int64, er
 	rows, _ := db.pool.Query(ctx, `
 		SELECT state::text, count(*)
 		  FROM report.contact
-		 WHERE campaign_id = $1
+		 WHERE campaign_id = $1 AND account_id = (SELECT account_id FROM campaign WHERE campaign_id = $1)
 		 GROUP BY state`, id)
 	counts := make(map[string]int64)
 	var state string

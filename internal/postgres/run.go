@@ -89,8 +89,8 @@ func (db *DB) EndRun(ctx context.Context, run campaign.RunID, reason string, at 
 func (db *DB) OpenRuns(ctx context.Context, account campaign.AccountID) ([]Run, error) {
 	rows, _ := db.pool.Query(ctx, `
 		SELECT r.run_id, r.campaign_id, r.account_id, v.spec, c.state = 'running', r.started_at,
-		       coalesce((SELECT upto_n FROM batch b WHERE b.account_id = r.account_id AND b.campaign_id = r.campaign_id ORDER BY seq DESC LIMIT 1), 0),
-		       coalesce((SELECT max(last_n) FROM import i WHERE i.account_id = r.account_id AND i.campaign_id = r.campaign_id), 0)
+		       coalesce((SELECT upto_n FROM batch b WHERE b.account_id = $1 AND b.campaign_id = r.campaign_id ORDER BY seq DESC LIMIT 1), 0),
+		       coalesce((SELECT max(last_n) FROM import i WHERE i.account_id = $1 AND i.campaign_id = r.campaign_id), 0)
 		  FROM run r
 		  JOIN campaign c USING (campaign_id)
 		  JOIN campaign_version v ON v.campaign_id = r.campaign_id AND v.version = r.version

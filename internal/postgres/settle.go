@@ -145,26 +145,47 @@ func (db *DB) Settle(ctx context.Context, s Settlement, at time.Time) ([]Settled
 // inDoubt returns what the ledger holds of the attempts, by OutId.
 func inDoubt(ctx context.Context, tx pgx.Tx, ids []campaign.AttemptID) (map[string]*doubt, error) {
 	rows, _ := tx.Query(ctx, `
+		SELECT c.account_id, array_agg(id)
+		  FROM unnest($1::bigint[]) id
+		  JOIN campaign c ON c.campaign_id = (id >> 41)::int
+		 GROUP BY c.account_id`, ints(ids))
+	of := make(map[campaign.AccountID][]int64)
+	var account campaign.AccountID
+	var attempts []int64
+	if _, err := pgx.ForEachRow(rows, []any{&account, &attempts}, func() error { of[account] = attempts; attempts = nil; return nil }); err != nil {
+		return nil, err
+	}
+	found := make(map[string]*doubt)
+	for account, attempts := range of {
+		if err := inDoubtOf(ctx, tx, account, attempts, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// inDoubtOf adds the attempts of one account to found.
+func inDoubtOf(ctx context.Context, tx pgx.Tx, account campaign.AccountID, ids []int64, found map[string]*doubt) error {
+	rows, _ := tx.Query(ctx, `
 		SELECT a.attempt_id, a.out_id, a.campaign, a.contact, a.phone, a.state::text, a.account_id, a.chance, coalesce((v.spec->>'max_attempts')::int, 1), c.state = 'cancelled',
 		       coalesce(a.call_id, ''), a.call_id IS NOT NULL,
-		       EXISTS (SELECT FROM receipt e WHERE e.account_id = a.account_id AND e.attempt_id = a.attempt_id),
+		       EXISTS (SELECT FROM receipt e WHERE e.account_id = $2 AND e.attempt_id = a.attempt_id),
 		       coalesce(a.settled_by, ''),
-		       EXISTS (SELECT FROM lost l WHERE l.account_id = a.account_id AND l.attempt_id = a.attempt_id),
-		       EXISTS (SELECT FROM due d WHERE d.account_id = a.account_id AND d.campaign_id = a.campaign_id AND d.n = a.contact AND d.try = a.try + 1),
-		       EXISTS (SELECT FROM attempt n WHERE n.account_id = a.account_id AND n.attempt_id = a.attempt_id + 1)
-		       OR EXISTS (SELECT FROM skip s WHERE s.account_id = a.account_id AND s.campaign_id = a.campaign_id AND s.n = a.contact)
+		       EXISTS (SELECT FROM lost l WHERE l.account_id = $2 AND l.attempt_id = a.attempt_id),
+		       EXISTS (SELECT FROM due d WHERE d.account_id = $2 AND d.campaign_id = a.campaign_id AND d.n = a.contact AND d.try = a.try + 1),
+		       EXISTS (SELECT FROM attempt n WHERE n.account_id = $2 AND n.attempt_id = a.attempt_id + 1)
+		       OR EXISTS (SELECT FROM skip s WHERE s.account_id = $2 AND s.campaign_id = a.campaign_id AND s.n = a.contact)
 		  FROM unnest($1::bigint[]) i (id)
 		  JOIN campaign c ON c.campaign_id = (i.id >> 41)::int
 		  JOIN campaign_version v USING (campaign_id, version)
-		  JOIN report.attempt a ON a.account_id = c.account_id AND a.attempt_id = i.id`, ints(ids))
-	found := make(map[string]*doubt)
+		  JOIN report.attempt a ON a.account_id = $2 AND a.attempt_id = i.id`, ids, account)
 	var d doubt
 	_, err := pgx.ForEachRow(rows, []any{&d.Attempt, &d.OutID, &d.Campaign, &d.Contact, &d.Phone, &d.Was, &d.account, &d.chance, &d.most, &d.cancelled,
 		&d.callID, &d.accepted, &d.report, &d.settledBy, &d.lost, &d.waits, &d.goneOn}, func() error {
 		found[d.OutID] = new(d)
 		return nil
 	})
-	return found, err
+	return err
 }
 
 // refuses says why the attempt cannot be settled so, or "".
@@ -264,9 +285,10 @@ func byAccount(doubts []*doubt) map[campaign.AccountID][]*doubt {
 func (db *DB) Doubtful(ctx context.Context, id campaign.ID, contact int32) ([]string, error) {
 	rows, _ := db.pool.Query(ctx, `
 		SELECT a.out_id
-		  FROM campaign c
-		  JOIN report.attempt a ON a.account_id = c.account_id AND a.attempt_id BETWEEN (c.campaign_id::bigint << 41) | ($2::bigint << 10) AND (c.campaign_id::bigint << 41) | ($2::bigint << 10) | 1023
-		 WHERE c.campaign_id = $1 AND a.state IN ('unknown', 'lost')
+		  FROM report.attempt a
+		 WHERE a.account_id = (SELECT account_id FROM campaign WHERE campaign_id = $1)
+		   AND a.attempt_id BETWEEN ($1::bigint << 41) | ($2::bigint << 10) AND ($1::bigint << 41) | ($2::bigint << 10) | 1023
+		   AND a.state IN ('unknown', 'lost')
 		 ORDER BY a.attempt_id`, id, contact)
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {

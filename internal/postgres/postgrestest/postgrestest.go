@@ -11,12 +11,18 @@
 // one for all packages), or a scratch server that this process starts at its
 // first use and that ends with the process. Without either the test fails: a
 // green run must mean that the tests ran.
+//
+// DIALER_TEST_CITUS_URL names a server with Citus that keeps the shards itself. Then
+// the database of each test is distributed. It is made from nothing, because Citus
+// is connected to every database that it knows, and such a one cannot be cloned: some
+// seconds for each test.
 package postgrestest
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -77,9 +83,6 @@ func URL(t testing.TB) string {
 	name := "dialer_test_" + strings.ToLower(rand.Text()[:16])
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := template.clone(ctx, name); err != nil {
-		t.Fatalf("postgrestest: %v", err)
-	}
 	t.Cleanup(func() {
 		// t.Context has ended by now.
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -88,17 +91,35 @@ func URL(t testing.TB) string {
 			t.Errorf("postgrestest: %v", err)
 		}
 	})
-	address, err := template.server.database(name)
+	address, err := template.clone(ctx, name)
 	if err != nil {
 		t.Fatalf("postgrestest: %v", err)
 	}
 	return address
 }
 
+//go:embed standin.sql
+var standIn string
+
+// StandInForCitus gives a database the functions of Citus by which tables are
+// distributed. They cut tables into partitions: the same statements keep to one of them
+// here that run on one server there.
+func StandInForCitus(t testing.TB, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := server(url).exec(ctx, standIn); err != nil {
+		t.Fatalf("postgrestest: %v", err)
+	}
+}
+
 // preparedTemplate is made once for the process: the server is its one piece of state.
 var preparedTemplate = sync.OnceValues(func() (template, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
+	if named := os.Getenv("DIALER_TEST_CITUS_URL"); named != "" {
+		return template{server: server(named)}, nil
+	}
 	s, err := findServer(ctx)
 	if err != nil {
 		return template{}, err
@@ -127,7 +148,7 @@ func (s server) database(name string) (string, error) {
 	u, err := url.Parse(string(s))
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		// The error of url.Parse would repeat the address, password and all.
-		return "", errors.New("DIALER_TEST_DATABASE_URL must have the form postgres://USER@HOST/DATABASE")
+		return "", errors.New("DIALER_TEST_DATABASE_URL and DIALER_TEST_CITUS_URL must have the form postgres://USER@HOST/DATABASE")
 	}
 	u.Path = "/" + name
 	q := u.Query()
@@ -165,11 +186,44 @@ func (s server) exec(ctx context.Context, statements ...string) error {
 // template is a migrated, empty database to clone.
 type template struct {
 	server server
-	name   string
+	name   string // "": on Citus there is none
 }
 
-func (t template) clone(ctx context.Context, name string) error {
-	return t.server.exec(ctx, `CREATE DATABASE `+quote(name)+` TEMPLATE `+quote(t.name))
+// clone makes a database and returns its address.
+func (t template) clone(ctx context.Context, name string) (string, error) {
+	address, err := t.server.database(name)
+	if err != nil {
+		return "", err
+	}
+	if t.name == "" {
+		return distributed(ctx, t.server, name, address)
+	}
+	return address, t.server.exec(ctx, `CREATE DATABASE `+quote(name)+` TEMPLATE `+quote(t.name))
+}
+
+// distributed makes a migrated database whose tables Citus distributes, and returns the
+// address by which a node would know it.
+func distributed(ctx context.Context, s server, name, address string) (string, error) {
+	if err := s.exec(ctx, `CREATE DATABASE `+quote(name)); err != nil {
+		return "", err
+	}
+	if err := server(address).exec(ctx, `CREATE EXTENSION IF NOT EXISTS citus`); err != nil {
+		return "", fmt.Errorf("DIALER_TEST_CITUS_URL names a server without Citus, and nothing is tested on another: %w", err)
+	}
+	if _, err := postgres.Migrate(ctx, address); err != nil {
+		return "", err
+	}
+	if err := postgres.Distribute(ctx, address, false, func(string) {}); err != nil {
+		return "", err
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", err
+	}
+	q := u.Query()
+	q.Set("plan_cache_mode", "auto")
+	u.RawQuery = q.Encode()
+	return u.String(), nil
 }
 
 func (t template) drop(ctx context.Context, name string) error {

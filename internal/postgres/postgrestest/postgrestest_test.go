@@ -98,6 +98,25 @@ func TestDatabaseGoesWithItsTest(t *testing.T) {
 	}
 }
 
+// Whoever names a server with Citus wants to know that all works there.
+func TestAServerWithoutCitusIsNotTakenForOne(t *testing.T) {
+	prepared, err := preparedTemplate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := template{server: prepared.server}
+	const name = "dialer_test_without_citus"
+	t.Cleanup(func() {
+		if err := plain.drop(context.Background(), name); err != nil {
+			t.Error(err)
+		}
+	})
+	_, err = plain.clone(t.Context(), name)
+	if err == nil || !strings.Contains(err.Error(), "DIALER_TEST_CITUS_URL names a server without Citus") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	urls := make([]string, 6)
