@@ -124,7 +124,7 @@ func (b *bench) dial(ctx context.Context, name string, accounts, limit, calls in
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(program, "serve", "--listen", "127.0.0.1:0", "--state", filepath.Join(b.Dir, "state-"+name), "--log-level", "warn"))
+	cmd := exec.Command(program, "serve", "--listen", "127.0.0.1:0", "--state", filepath.Join(b.Dir, "state-"+name), "--log-level", "warn")
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+address)
 	for n := range accounts {
 		cmd.Env = append(cmd.Env, keyName(n)+"="+platform.KeyID(n))
