@@ -4,7 +4,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture bite build lint fmt db clean
+.PHONY: help demo test torture bite bench build lint fmt db clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,11 @@ torture: ## let everything go wrong at once, by a seed that is printed; LONG=1 f
 bite: ## put known bugs into a copy of the source: every one must make a test fail
 	@script/setup
 	script/bite
+
+bench: ## measure every goal beside what people would use, into bench/results.md; SHORT=1 only shows that all works, ARGS for its flags
+	@script/setup
+	cd bench && go build -buildvcs=false -o ../bin/bench .
+	bin/bench $(if $(SHORT),,-full -o bench) $(ARGS)
 
 build: ## build bin/dialer, static
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.release=$(VERSION)' -o bin/dialer ./cmd/dialer

@@ -28,11 +28,13 @@ import (
 	"dialer/bench/internal/table"
 	"dialer/bench/limit"
 	"dialer/bench/store"
+	"dialer/bench/wire"
 )
 
 // sections are measured in this order.
 var sections = []lab.Section{
 	limit.Section,
+	wire.Section,
 	store.Section,
 	endtoend.Section,
 	imports.Section,

@@ -19,6 +19,9 @@ import (
 
 // write leaves results.md and its pictures in a folder.
 func write(ctx context.Context, folder string, full bool, tables []table.Table) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
 	err := create(filepath.Join(folder, "results.md"), func(w io.Writer) error { return page(ctx, w, full, tables) })
 	for _, t := range tables {
 		for _, c := range t.Charts {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dialer/bench/internal/chart"
+	"dialer/bench/internal/lab"
 	"dialer/bench/internal/node"
 	"dialer/bench/internal/platform"
 	"dialer/bench/internal/table"
@@ -69,7 +70,7 @@ func (w *whole) handover(ctx context.Context, t *table.Table) error {
 	}
 	t.Rows = append(t.Rows,
 		table.Row{Name: "account changes hands: worst second over all nodes", Unit: "requests", Ours: table.Runs{worst}, Goal: table.NeverAbove(limit)},
-		table.Row{Name: "account changes hands: refused", Unit: "requests", Ours: table.Runs{float64(throttled(r))}, Goal: table.NeverAbove(0)})
+		table.Row{Name: "account changes hands: refused", Unit: "requests", Ours: table.Runs{float64(r.Throttled())}, Goal: table.NeverAbove(0)})
 	t.Charts = append(t.Charts, picture)
 	return nil
 }
@@ -81,7 +82,7 @@ func (w *whole) freeze(ctx context.Context) func(*node.Node) error {
 		if err := n.Freeze(); err != nil {
 			return err
 		}
-		if err := rest(ctx, frozen); err != nil {
+		if err := lab.Rest(ctx, frozen); err != nil {
 			return err
 		}
 		return n.Thaw()
@@ -91,7 +92,7 @@ func (w *whole) freeze(ctx context.Context) func(*node.Node) error {
 // lose starts a second node, does something to the one that dials, and returns for how
 // long nothing was accepted.
 func (w *whole) lose(ctx context.Context, name string, do func(*node.Node) error) (gap time.Duration, at time.Time, err error) {
-	if err := w.dialling(ctx); err != nil {
+	if err := w.site.Dialling(ctx, 0.9*limit); err != nil {
 		return 0, at, err
 	}
 	holder, err := w.site.Holder()
@@ -103,22 +104,22 @@ func (w *whole) lose(ctx context.Context, name string, do func(*node.Node) error
 			return 0, at, err
 		}
 	}
-	if err := rest(ctx, time.Second); err != nil {
+	if err := lab.Rest(ctx, time.Second); err != nil {
 		return 0, at, err
 	}
 	at = time.Now()
 	if err := do(holder); err != nil {
 		return 0, at, err
 	}
-	err = w.until(ctx, "another node to hold the account", func(platform.Report) bool { return w.site.HeldSince(at) })
+	err = w.site.Until(ctx, "another node to hold the account", func(platform.Report) bool { return w.site.HeldSince(at) })
 	if err != nil {
 		return 0, at, err
 	}
-	if err := w.dialling(ctx); err != nil {
+	if err := w.site.Dialling(ctx, 0.9*limit); err != nil {
 		return 0, at, err
 	}
 	// Whatever the one that was frozen still has in hand goes out in this second.
-	if err := rest(ctx, 1500*time.Millisecond); err != nil {
+	if err := lab.Rest(ctx, 1500*time.Millisecond); err != nil {
 		return 0, at, err
 	}
 	r, err := w.platform.Report()

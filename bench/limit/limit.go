@@ -33,7 +33,8 @@ func run(ctx context.Context, l *lab.Lab) (table.Table, error) {
 type paced struct {
 	share   float64 // accepted, in percent of the limit
 	refused float64
-	worst   float64 // most arrivals in a sliding second
+	worst   float64       // most arrivals in a sliding second
+	trip    time.Duration // the least round trip, on which the guard's credit rests
 	curve   []chart.Point
 }
 
@@ -55,11 +56,11 @@ func pace(ctx context.Context, server platform.Options, o sender.Options, settle
 		return m, err
 	}
 	end := r.Began.Add(o.For)
-	stats := report.Stats.Accounts[platform.KeyID(0)]
 	return paced{
-		share:   100 * report.Between(r.Began.Add(settled), end).PerSecond() / limit,
-		refused: float64(stats.Throttled),
-		worst:   float64(stats.WorstSecond),
+		share:   100 * report.Between(r.Began.Add(settled), end).Steady() / limit,
+		refused: float64(report.Throttled()),
+		worst:   float64(report.Stats.Accounts[platform.KeyID(0)].WorstSecond),
+		trip:    r.LeastTrip,
 		curve:   report.Between(r.Began, end).Curve(r.Began, 250*time.Millisecond),
 	}, nil
 }

@@ -21,20 +21,20 @@ func (w *whole) steady(ctx context.Context, t *table.Table) error {
 		if err != nil {
 			return err
 		}
-		if err := w.dialling(ctx); err != nil {
+		if err := w.site.Dialling(ctx, 0.9*limit); err != nil {
 			return err
 		}
-		m, err := w.watch(ctx, n, lab.Either(w.Lab, 3*time.Second, 8*time.Second))
+		m, err := n.Watch(ctx, lab.Either(w.Lab, 3*time.Second, 8*time.Second))
 		if err != nil {
 			return err
 		}
 		if err := n.Stop(); err != nil {
 			return err
 		}
-		share, refused = append(share, 100*m.perSecond/limit), append(refused, m.refused*1000/m.calls)
-		cost, database = append(cost, m.cpu/m.calls), append(database, m.postgres/m.calls)
+		share, refused = append(share, 100*m.PerSecond/limit), append(refused, m.Refused*1000/m.Accepted)
+		cost, database = append(cost, m.CPU), append(database, m.Postgres)
 		if round == 0 {
-			addCurve(t, chart.Line{Name: "the whole dialer", Points: m.curve})
+			addCurve(t, chart.Line{Name: "the whole dialer", Points: m.Report.Curve(m.Report.Samples[0].At, 250*time.Millisecond)})
 		}
 		b, err := bareCost(ctx, lab.Either(w.Lab, 2*time.Second, 5*time.Second))
 		if err != nil {
@@ -48,48 +48,6 @@ func (w *whole) steady(ctx context.Context, t *table.Table) error {
 		table.Row{Name: "cost at 1000/s: the dialer's process", Unit: "us of CPU per call", Ours: cost, Peer: "bare client, x/time/rate", Reference: bare, Goal: table.RatioAtMost(1.3)},
 		table.Row{Name: "cost at 1000/s: Postgres", Unit: "us of CPU per call", Ours: database})
 	return nil
-}
-
-// span is what a node did in a time.
-type span struct {
-	perSecond, calls, refused float64
-	cpu, postgres             float64 // us
-	curve                     []chart.Point
-}
-
-// cpu can say how much processor time it has used.
-type cpu interface{ CPU() (time.Duration, error) }
-
-// watch lets a node work for a time.
-func (w *whole) watch(ctx context.Context, n cpu, d time.Duration) (m span, err error) {
-	var reports [2]platform.Report
-	var used, database [2]time.Duration
-	began := time.Now()
-	for i := range 2 {
-		if reports[i], err = w.platform.Report(); err != nil {
-			return m, err
-		}
-		if used[i], err = n.CPU(); err != nil {
-			return m, err
-		}
-		if database[i], err = w.site.Postgres.CPU(); err != nil {
-			return m, err
-		}
-		if i == 0 {
-			if err := rest(ctx, d); err != nil {
-				return m, err
-			}
-		}
-	}
-	seen := reports[1].Between(began, time.Now())
-	return span{
-		perSecond: seen.PerSecond(),
-		calls:     float64(reports[1].Stats.Accepted - reports[0].Stats.Accepted),
-		refused:   float64(throttled(reports[1]) - throttled(reports[0])),
-		cpu:       float64((used[1] - used[0]).Microseconds()),
-		postgres:  float64((database[1] - database[0]).Microseconds()),
-		curve:     seen.Curve(began, 250*time.Millisecond),
-	}, nil
 }
 
 // bareCost is the CPU per call of a bare client at the same rate.
@@ -109,7 +67,7 @@ func bareCost(ctx context.Context, d time.Duration) (float64, error) {
 func addCurve(t *table.Table, line chart.Line) {
 	for i := range t.Charts {
 		c := &t.Charts[i]
-		if c.File != "limit-idle.svg" {
+		if c.File != idlePicture {
 			continue
 		}
 		var most float64

@@ -7,6 +7,7 @@ import (
 
 	"dialer/bench/internal/chart"
 	"dialer/bench/internal/lab"
+	"dialer/bench/internal/node"
 	"dialer/bench/internal/platform"
 	"dialer/bench/internal/table"
 )
@@ -21,7 +22,7 @@ func (w *whole) storm(ctx context.Context, t *table.Table) error {
 			return err
 		}
 	}
-	if err := w.dialling(ctx); err != nil {
+	if err := w.site.Dialling(ctx, 0.9*limit); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -32,7 +33,7 @@ func (w *whole) storm(ctx context.Context, t *table.Table) error {
 	if err != nil {
 		return err
 	}
-	if err := rest(ctx, lasts); err != nil {
+	if err := lab.Rest(ctx, lasts); err != nil {
 		return err
 	}
 	after, err := w.platform.Report()
@@ -43,7 +44,7 @@ func (w *whole) storm(ctx context.Context, t *table.Table) error {
 	if err := w.platform.Throttle(0); err != nil {
 		return err
 	}
-	if err := rest(ctx, 12*time.Second); err != nil {
+	if err := lab.Rest(ctx, 12*time.Second); err != nil {
 		return err
 	}
 	end, err := w.platform.Report()
@@ -82,7 +83,7 @@ func recovery(r platform.Report, since time.Time) time.Duration {
 			return s.At.Sub(since)
 		}
 	}
-	return patience // longer than was looked at
+	return node.Patience // longer than was looked at
 }
 
 // lost stops the nodes in order and counts the attempts since a moment of which nobody

@@ -29,8 +29,10 @@ WITH r AS MATERIALIZED (
 ), ins AS (
 	INSERT INTO response (account_id, attempt_id, class, counts, sent_at, answered_at, code, message, call_id, request_id)
 	SELECT $1, attempt_id, class, counts, sent_at, answered_at, code, message, call_id, request_id FROM r
-	 -- A database that was restored may have forgotten the attempt: see campaign.Trust.
-	 WHERE EXISTS (SELECT FROM attempt a WHERE a.account_id = $1 AND a.attempt_id = r.attempt_id)
+	 -- A database that was restored may have forgotten the attempt: see campaign.Trust. Each
+	 -- is looked up by its key: a plan made while the ledger was small would rather read all
+	 -- attempts of the account for every batch, and go on doing so while it grows.
+	 CROSS JOIN LATERAL (SELECT FROM attempt a WHERE a.account_id = $1 AND a.attempt_id = r.attempt_id LIMIT 1) known
 	ON CONFLICT DO NOTHING
 	RETURNING attempt_id, class
 ), found AS MATERIALIZED (

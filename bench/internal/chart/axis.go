@@ -13,7 +13,8 @@ type axis struct {
 	log        bool
 }
 
-// axes fit the chart's points. Y begins at 0, or below if there is something.
+// axes fit the chart's points. Y begins where the chart says, else at 0, or below if
+// there is something.
 func (c Chart) axes() (xs, ys axis, err error) {
 	xs = axis{from: math.Inf(1), to: math.Inf(-1), start: left, end: width - right, log: c.LogX}
 	ys = axis{to: c.Limit, start: top + areaHigh, end: top}
@@ -31,6 +32,9 @@ func (c Chart) axes() (xs, ys axis, err error) {
 	}
 	if xs.from == xs.to {
 		xs.to++
+	}
+	if c.YFrom != 0 {
+		ys.from = min(c.YFrom, ys.to)
 	}
 	if ys.from == ys.to {
 		ys.to++

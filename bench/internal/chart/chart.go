@@ -15,8 +15,9 @@ import (
 type Chart struct {
 	File  string // its name, such as "limit.svg"
 	Title string
-	X, Y  string // what the axes show, with its unit
-	LogX  bool   // each step along the X axis multiplies
+	X, Y  string  // what the axes show, with its unit
+	LogX  bool    // each step along the X axis multiplies
+	YFrom float64 // where the Y axis begins, if not at 0; what lies below is not shown
 	Lines []Line
 	// Limit is a value of Y that a dashed line marks; 0 = none.
 	Limit     float64
@@ -101,9 +102,10 @@ func (c Chart) WriteSVG(w io.Writer) error {
 		x := xs.at(m.X)
 		fmt.Fprintf(&b, `<path class="mark" d="M%.1f %.1fV%.1f"/><text x="%.1f" y="%.1f">%s</text>`+"\n", x, top, bottom, x+5, top+14, escape(m.Name))
 	}
+	fmt.Fprintf(&b, `<clipPath id="area"><rect x="%.0f" y="%.0f" width="%.0f" height="%.0f"/></clipPath>`+"\n", left, top-1, width-left-right, areaHigh+2)
 	// The first line is drawn last, over the others.
 	for i, l := range slices.Backward(c.Lines) {
-		fmt.Fprintf(&b, `<path %s d="%s"/>`+"\n", mark(i), path(l.Points, xs, ys))
+		fmt.Fprintf(&b, `<path %s clip-path="url(#area)" d="%s"/>`+"\n", mark(i), path(l.Points, xs, ys))
 		legend(i, l.Name, mark(i))
 	}
 	if c.Limit != 0 {
@@ -140,6 +142,7 @@ func escape(s string) string { return html.EscapeString(s) }
 
 // figure shows a tick: 250, 1.5, 20 k, 10 M.
 func figure(v float64) string {
+	v += 0 // a minus before nothing goes away
 	for _, unit := range []struct {
 		size float64
 		name string

@@ -91,3 +91,13 @@ func (l *Lab) build() (string, error) {
 	}
 	return path, nil
 }
+
+// Rest lets time pass, which is what measuring is.
+func Rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -66,20 +66,24 @@ func (p *Platform) order(o order) (Report, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var r Report
-	if err := json.NewEncoder(p.in).Encode(o); err != nil {
+	err := json.NewEncoder(p.in).Encode(o)
+	if err == nil {
+		err = p.out.Decode(&r)
+	}
+	if err == nil {
+		return r, nil
+	}
+	select {
+	case <-p.process.Ended():
+		return r, fmt.Errorf("the platform is not there any more (%s): %w", p.process.ProcessState, err)
+	case <-time.After(time.Second):
 		return r, fmt.Errorf("ask the platform: %w", err)
 	}
-	if err := p.out.Decode(&r); err != nil {
-		return r, fmt.Errorf("answer of the platform: %w", err)
-	}
-	return r, nil
 }
 
 // Close ends the platform.
 func (p *Platform) Close() error {
-	if err := p.in.Close(); err != nil {
-		return err
-	}
+	_ = p.in.Close() // closed already if the process has ended
 	select {
 	case <-p.process.Ended():
 	case <-time.After(10 * time.Second):
@@ -110,6 +114,33 @@ func (r Report) PerSecond() float64 {
 	first, last := r.Samples[0], r.Samples[len(r.Samples)-1]
 	return float64(last.Accepted-first.Accepted) / last.At.Sub(first.At).Seconds()
 }
+
+// Steady is PerSecond of a time in which the rate does not change. Calls come in
+// batches, so each end is the mean of some samples: where one falls between two
+// batches does not matter then.
+func (r Report) Steady() float64 {
+	const blur = 10
+	if len(r.Samples) < 4*blur {
+		return r.PerSecond()
+	}
+	first, last := mean(r.Samples[:blur]), mean(r.Samples[len(r.Samples)-blur:])
+	return float64(last.Accepted-first.Accepted) / last.At.Sub(first.At).Seconds()
+}
+
+// mean is the middle of some samples that are near to each other.
+func mean(samples []Sample) Sample {
+	var since time.Duration
+	var accepted int64
+	for _, s := range samples {
+		since += s.At.Sub(samples[0].At)
+		accepted += s.Accepted
+	}
+	n := len(samples)
+	return Sample{At: samples[0].At.Add(since / time.Duration(n)), Accepted: accepted / int64(n)}
+}
+
+// Throttled is how many requests the limit of the first account has refused so far.
+func (r Report) Throttled() int64 { return r.Stats.Accounts[KeyID(0)].Throttled }
 
 // Curve is what was accepted per second over time, in seconds since began, each point
 // the mean of a step.

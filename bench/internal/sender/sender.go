@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +21,10 @@ import (
 
 // Program is the first argument that makes this binary a sender.
 const Program = "sender"
+
+// ProfileIn names the environment variable with a folder in which each sender leaves a
+// CPU profile: see docs/performance.md.
+const ProfileIn = "BENCH_PROFILE"
 
 // Options says what is sent, and how.
 type Options struct {
@@ -37,6 +43,7 @@ type Result struct {
 	Failure                     string // the first
 	Began, Ended                time.Time
 	CPU                         time.Duration
+	LeastTrip                   time.Duration // from the first byte to the answer
 }
 
 // CPUPerCall is in microseconds.
@@ -98,11 +105,30 @@ func Serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := send(ctx, o, client)
+	stop, err := profile(os.Getenv(ProfileIn))
 	if err != nil {
 		return err
 	}
+	r, err := send(ctx, o, client)
+	if err := errors.Join(err, stop()); err != nil {
+		return err
+	}
 	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// profile begins a CPU profile, if a folder is given, until stop is called.
+func profile(folder string) (stop func() error, err error) {
+	if folder == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.CreateTemp(folder, "sender-*.pprof")
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }
 
 func send(ctx context.Context, o Options, client caller) (Result, error) {
@@ -114,9 +140,11 @@ func send(ctx context.Context, o Options, client caller) (Result, error) {
 	}
 	var n, accepted, throttled, failed atomic.Int64
 	var failure atomic.Pointer[error]
+	trips := make([]time.Duration, o.Senders) // the least of each sender
 	before, began := lab.Used(), time.Now()
 	var wg sync.WaitGroup
-	for range o.Senders {
+	for s := range o.Senders {
+		trips[s] = o.For
 		wg.Go(func() {
 			for {
 				settle, ok := p.next(ctx)
@@ -131,6 +159,7 @@ func send(ctx context.Context, o Options, client caller) (Result, error) {
 				switch {
 				case err == nil:
 					accepted.Add(1)
+					trips[s] = min(trips[s], answered.Sub(sent))
 				case errors.Is(err, errThrottled):
 					throttled.Add(1)
 				default:
@@ -141,12 +170,12 @@ func send(ctx context.Context, o Options, client caller) (Result, error) {
 		})
 	}
 	wg.Wait()
-	r := Result{Accepted: accepted.Load(), Throttled: throttled.Load(), Failed: failed.Load(), Began: began, Ended: time.Now(), CPU: lab.Used() - before}
+	r := Result{Accepted: accepted.Load(), Throttled: throttled.Load(), Failed: failed.Load(), Began: began, Ended: time.Now(), CPU: lab.Used() - before, LeastTrip: slices.Min(trips)}
 	if f := failure.Load(); f != nil {
 		r.Failure = (*f).Error()
 	}
 	return r, nil
 }
 
-// key is the account that calls.
+// The account that calls.
 var keyID, secret = platform.KeyID(0), platform.Secret
