@@ -39,7 +39,7 @@ func run(ctx context.Context, l *lab.Lab) (t table.Table, err error) {
 func besideClaims(ctx context.Context, l *lab.Lab, s *server, t *table.Table) error {
 	var (
 		rounds = l.Rounds()
-		many   = lab.Either(l, 20_000, 250_000) // per round, in batches of 500
+		many   = lab.Either(l, 20_000, 240_000) // per round, in batches of 500
 		few    = lab.Either(l, 4_000, 50_000)   // per round, in batches of 20
 		scale  = lab.Either(l, Scale{Contacts: 50_000, History: 50_000, Suppressed: 50_000}, Scale{Contacts: 1_000_000, History: 1_000_000, Suppressed: 1_000_000})
 	)
@@ -93,7 +93,7 @@ func besideClaims(ctx context.Context, l *lab.Lab, s *server, t *table.Table) er
 			checkpoints += cost.checkpoints
 		}
 	}
-	pairs := few / 2
+	pairs := few / 4
 	for range rounds {
 		cost, err := s.measure(ctx, pairs, dial(pairs, 20))
 		if err != nil {

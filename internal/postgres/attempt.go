@@ -72,8 +72,10 @@ WITH fence AS MATERIALIZED (
 	              OR count(*) FILTER (WHERE intent_at > @at - interval '24 hours') >= @per_day
 	              OR count(*) >= @per_30_days
 	              OR count(*) FILTER (WHERE NOT EXISTS (SELECT FROM outcome o WHERE o.account_id = @account AND o.attempt_id = t.attempt_id)) > 0 AS perhaps
-	         FROM attempt t
-	        WHERE t.account_id = @account AND t.phone = i.phone AND t.intent_at > @at - interval '30 days') q
+	         FROM (SELECT t.attempt_id, t.intent_at FROM attempt t
+	                WHERE t.account_id = @account AND t.phone = i.phone AND t.intent_at > @at - interval '30 days'
+	                -- For the planner: no other index has this order, and in a ledger that was empty all look equal.
+	                ORDER BY t.intent_at) t) q
 ), judged AS MATERIALIZED (
 	SELECT n, phone, try, chance, reason, suppressed, NULL::timestamptz AS held_until, false AS is_open
 	  FROM looked
