@@ -14,7 +14,6 @@ import (
 // finished by one UPDATE per batch. It does less than the ledger: nothing is checked,
 // no history is kept, nothing is found by its CallId, and no receipt comes.
 type claims struct {
-	name string
 	pool *pgxpool.Pool
 }
 
@@ -58,14 +57,14 @@ const (
 
 // newClaims makes a queue with tasks to do behind those that are finished.
 func newClaims(ctx context.Context, admin *pgxpool.Pool, name string, finished, tasks int) (*claims, error) {
-	if err := create(ctx, admin, name, ""); err != nil {
+	if err := create(ctx, admin, name); err != nil {
 		return nil, err
 	}
 	url, err := urlOf(admin, name)
 	if err != nil {
 		return nil, err
 	}
-	c := &claims{name: name}
+	c := new(claims)
 	if c.pool, err = pgxpool.New(ctx, url+"&pool_max_conns=20"); err != nil {
 		return nil, err
 	}

@@ -11,24 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// create makes a database, empty or a copy of another.
-func create(ctx context.Context, admin *pgxpool.Pool, name, template string) error {
-	if err := drop(ctx, admin, name); err != nil {
-		return err
-	}
-	statement := `CREATE DATABASE ` + quote(name)
-	if template != "" {
-		statement += ` TEMPLATE ` + quote(template) + ` STRATEGY FILE_COPY`
-	}
-	if _, err := admin.Exec(ctx, statement); err != nil {
-		return fmt.Errorf("make database %s: %w", name, err)
-	}
-	return nil
-}
-
-func drop(ctx context.Context, admin *pgxpool.Pool, name string) error {
-	if _, err := admin.Exec(ctx, `DROP DATABASE IF EXISTS `+quote(name)+` WITH (FORCE)`); err != nil {
-		return fmt.Errorf("drop database %s: %w", name, err)
+// create makes an empty database.
+func create(ctx context.Context, admin *pgxpool.Pool, name string) error {
+	for _, statement := range []string{`DROP DATABASE IF EXISTS ` + quote(name) + ` WITH (FORCE)`, `CREATE DATABASE ` + quote(name)} {
+		if _, err := admin.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("make database %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -49,9 +49,6 @@ func besideClaims(ctx context.Context, l *lab.Lab, s *server, t *table.Table) er
 	if err != nil {
 		return err
 	}
-	if w, err = open(ctx, s.admin, w.name); err != nil {
-		return err
-	}
 	defer w.close()
 	c, err := newClaims(ctx, s.admin, "claims", 0, rounds*(many+few))
 	if err != nil {
@@ -141,9 +138,6 @@ func growth(ctx context.Context, l *lab.Lab, s *server, t *table.Table) error {
 		if err != nil {
 			return err
 		}
-		if w, err = open(ctx, s.admin, w.name); err != nil {
-			return err
-		}
 		defer w.close()
 		worlds[i] = w
 		// The first ones find an empty cache.
@@ -195,9 +189,6 @@ func manyAccounts(ctx context.Context, l *lab.Lab, s *server, t *table.Table) er
 	l.Say("store: loading %d accounts", accounts+1)
 	w, err := newWorld(ctx, s.admin, "accounts", Scale{Accounts: accounts + 1, Contacts: (accounts + 1) * each, History: (accounts + 1) * each, Suppressed: lab.Either(l, 20_000, 1_000_000)})
 	if err != nil {
-		return err
-	}
-	if w, err = open(ctx, s.admin, w.name); err != nil {
 		return err
 	}
 	defer w.close()

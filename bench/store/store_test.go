@@ -33,9 +33,6 @@ func TestADrainDoesTheWholeWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w, err = open(t.Context(), s.admin, w.name); err != nil {
-		t.Fatal(err)
-	}
 	defer w.close()
 	const each = 1000
 	cost, err := s.measure(t.Context(), 2*each, func() (did, error) {

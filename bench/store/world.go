@@ -25,7 +25,6 @@ type Scale struct {
 
 // world is a migrated database with a history.
 type world struct {
-	name string
 	db   *postgres.DB
 	pool *pgxpool.Pool // another, with the server's own settings
 	sets []*set
@@ -51,8 +50,9 @@ func (s *set) answered() int64 {
 
 const callerID = "057100000000"
 
+// newWorld makes a world and fills it.
 func newWorld(ctx context.Context, admin *pgxpool.Pool, name string, scale Scale) (*world, error) {
-	if err := create(ctx, admin, name, ""); err != nil {
+	if err := create(ctx, admin, name); err != nil {
 		return nil, err
 	}
 	url, err := urlOf(admin, name)
@@ -62,47 +62,47 @@ func newWorld(ctx context.Context, admin *pgxpool.Pool, name string, scale Scale
 	if _, err := postgres.Migrate(ctx, url); err != nil {
 		return nil, err
 	}
-	w, err := open(ctx, admin, name)
+	empty, err := open(ctx, admin, name)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	rebuild, err := w.withoutIndexes(ctx)
+	err = empty.load(ctx, scale)
+	empty.close()
 	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	for a := range scale.Accounts {
-		if err := w.fill(ctx, a, scale, now); err != nil {
-			return nil, fmt.Errorf("load account %d: %w", a, err)
-		}
-	}
-	if err := rebuild(ctx); err != nil {
-		return nil, fmt.Errorf("build the indexes: %w", err)
-	}
-	for _, statement := range []string{suppressions(scale), `VACUUM (ANALYZE, FREEZE)`} {
-		if _, err := w.pool.Exec(ctx, statement); err != nil {
-			return nil, fmt.Errorf("load: %w", err)
-		}
-	}
-	return w, nil
-}
-
-// clone makes a copy of a database that nobody is connected to.
-func (w *world) clone(ctx context.Context, admin *pgxpool.Pool, name string) (*world, error) {
-	if err := create(ctx, admin, name, w.name); err != nil {
 		return nil, err
 	}
 	return open(ctx, admin, name)
 }
 
-// open connects to a world, takes its accounts, and vouches for the server.
+func (w *world) load(ctx context.Context, scale Scale) error {
+	rebuild, err := w.withoutIndexes(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for a := range scale.Accounts {
+		if err := w.fill(ctx, a, scale, now); err != nil {
+			return fmt.Errorf("load account %d: %w", a, err)
+		}
+	}
+	if err := rebuild(ctx); err != nil {
+		return fmt.Errorf("build the indexes: %w", err)
+	}
+	for _, statement := range []string{suppressions(scale), `VACUUM (ANALYZE, FREEZE)`} {
+		if _, err := w.pool.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+	}
+	return nil
+}
+
+// open connects to a world and takes its accounts.
 func open(ctx context.Context, admin *pgxpool.Pool, name string) (*world, error) {
 	url, err := urlOf(admin, name)
 	if err != nil {
 		return nil, err
 	}
-	w := &world{name: name}
+	w := new(world)
 	if w.db, err = postgres.Open(ctx, url); err != nil {
 		return nil, err
 	}
@@ -137,24 +137,13 @@ func (w *world) hold(ctx context.Context, s *set) error {
 	if err != nil {
 		return err
 	}
-	if s.lease, err = w.db.Acquire(ctx, s.account, node, time.Hour); err != nil {
-		return err
-	}
-	if s.lease.Vouched == s.lease.Server {
-		return nil
-	}
-	return w.db.Vouch(ctx, s.lease) // it was copied from a template
+	s.lease, err = w.db.Acquire(ctx, s.account, node, time.Hour)
+	return err
 }
 
 func (w *world) close() {
 	w.db.Close()
 	w.pool.Close()
-}
-
-// drop removes a world that is done with.
-func (w *world) drop(ctx context.Context, admin *pgxpool.Pool) error {
-	w.close()
-	return drop(ctx, admin, w.name)
 }
 
 // fill makes an account, the campaigns of its history, and one to dial. The k-th
