@@ -212,7 +212,7 @@ var loads = []string{
 	`INSERT INTO contact (account_id, campaign_id, n, phone, vars, line)
 	 SELECT @account::int, @dialled::int, n, ` + fmt.Sprintf(phone, "k") + `, '{"姓名": "王小明", "门店": "西湖店"}', n + 1
 	   FROM generate_series(1, @contacts::bigint) n, LATERAL (SELECT n * 7919 % @contacts::bigint AS x, @attempts::bigint / @contacts::bigint AS each) x,
-	        LATERAL (SELECT 1 + x * each + x % each AS k) k`,
+	        LATERAL (SELECT 1 + x * each + x / each % each AS k) k`,
 	`INSERT INTO import (account_id, campaign_id, file, sha256, rows, contacts, duplicates, rejects, first_n, last_n, imported_at)
 	 VALUES (@account, @dialled, 'bench', sha256('bench'), @contacts::bigint, @contacts::bigint, 0, 0, 1, @contacts::bigint, @now)`,
 }
