@@ -55,7 +55,7 @@ func run(ctx context.Context, l *lab.Lab) (t table.Table, err error) {
 		return t, err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	b := &bench{Lab: l, server: server, warm: lab.Either(l, time.Second, 2*time.Second), count: lab.Either(l, 3*time.Second, 8*time.Second), most: 30_000}
+	b := &bench{Lab: l, server: server, warm: lab.Either(l, time.Second, 2*time.Second), count: lab.Either(l, 3*time.Second, 6*time.Second), most: 20_000}
 	calls := int((b.warm + b.count + 2*time.Second).Seconds()) * b.most
 	var free, twenty, river, claim figures
 	for range l.Rounds() {

@@ -48,7 +48,7 @@ func run(ctx context.Context, l *lab.Lab) (t table.Table, err error) {
 	if _, err := postgres.Migrate(ctx, server.URL()); err != nil {
 		return t, err
 	}
-	b := &bench{Lab: l, server: server, file: file{rows: lab.Either(l, 50_000, 500_000)}, path: filepath.Join(l.Dir, "contacts.csv")}
+	b := &bench{Lab: l, server: server, file: file{rows: lab.Either(l, 50_000, 300_000)}, path: filepath.Join(l.Dir, "contacts.csv")}
 	if b.db, err = postgres.Open(ctx, server.URL()); err != nil {
 		return t, err
 	}
