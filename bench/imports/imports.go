@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -198,22 +199,42 @@ func (b *bench) timed(ctx context.Context, cmd *exec.Cmd) (s spent, err error) {
 	if err != nil {
 		return s, err
 	}
-	select {
-	case <-p.Ended():
-	case <-ctx.Done():
-		return s, errors.Join(ctx.Err(), p.End(syscall.SIGKILL, time.Minute))
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for running := true; running; {
+		select {
+		case <-tick.C:
+			s.memory = max(s.memory, memory(p.Process.Pid))
+		case <-p.Ended():
+			running = false
+		case <-ctx.Done():
+			return s, errors.Join(ctx.Err(), p.End(syscall.SIGKILL, time.Minute))
+		}
 	}
 	s.took = time.Since(began)
 	if !p.ProcessState.Success() {
 		return s, fmt.Errorf("%s: %s: %s", cmd.Path, p.ProcessState, said.Bytes())
 	}
 	s.cpu = p.ProcessState.UserTime() + p.ProcessState.SystemTime()
-	if usage, ok := p.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.memory = float64(usage.Maxrss) / 1024
-	}
 	after, err := b.server.CPU()
 	s.server = after - before
 	return s, err
+}
+
+// memory is the most that a process has held so far, in MiB; 0 if it has ended. What
+// wait4 says of it begins with the size of its parent.
+func memory(pid int) float64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		var kib float64
+		if _, err := fmt.Sscanf(line, "VmHWM: %f kB", &kib); err == nil {
+			return kib / 1024
+		}
+	}
+	return 0
 }
 
 func (b *bench) exec(ctx context.Context, statement string) error {
