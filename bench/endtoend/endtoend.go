@@ -295,7 +295,7 @@ func (b *bench) measure(ctx context.Context, name string, cmd *exec.Cmd, p *plat
 	f.cpu = append(f.cpu, each(to.program-from.program+to.postgres-from.postgres))
 	f.postgres = append(f.postgres, each(to.postgres-from.postgres))
 	f.refused = append(f.refused, float64(report.Stats.Throttled))
-	f.series = report.Curve(began, 250*time.Millisecond)
+	f.series = report.Between(began, to.at).Curve(began, 250*time.Millisecond)
 	b.Say("end to end: %s: %.0f calls/s, %.0f us of CPU per call, %.0f of them Postgres, %d refused", name, rate,
 		f.cpu[len(f.cpu)-1], f.postgres[len(f.postgres)-1], report.Stats.Throttled)
 	return nil
