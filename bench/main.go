@@ -21,22 +21,31 @@ import (
 	"strings"
 	"syscall"
 
+	"dialer/bench/endtoend"
+	"dialer/bench/imports"
 	"dialer/bench/internal/lab"
 	"dialer/bench/internal/platform"
 	"dialer/bench/internal/sender"
 	"dialer/bench/internal/table"
 	"dialer/bench/limit"
+	"dialer/bench/store"
 	"dialer/bench/wire"
 )
 
 // sections are measured in this order.
 var sections = []lab.Section{
-	limit.Section, wire.Section,
+	limit.Section,
+	wire.Section,
+	store.Section,
+	endtoend.Section,
+	imports.Section,
 }
 
 // programs are what sections run in processes of their own: peers, servers, load. They
 // are this binary with a first argument.
 var programs = map[string]func(ctx context.Context, args []string) error{
+	endtoend.Program:  endtoend.Serve,
+	imports.Program:   imports.Serve,
 	platform.Program:  platform.Serve,
 	sender.Program:    sender.Serve,
 	limit.BusyProgram: limit.Busy,

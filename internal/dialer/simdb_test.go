@@ -62,7 +62,7 @@ func newSimDatabase(t *testing.T) *simDatabase {
 // simSettings are those of every session: what postgres.Open asks for, and a path on
 // which our clock_timestamp() is found before the catalog's.
 var simSettings = map[string]string{
-	"search_path": "sim,pg_catalog,public", "timezone": "UTC", "plan_cache_mode": "force_generic_plan", "jit": "off", "application_name": "simulation",
+	"search_path": "sim,pg_catalog,public", "timezone": "UTC", "plan_cache_mode": "force_generic_plan", "jit": "off", "enable_seqscan": "off", "application_name": "simulation",
 }
 
 // config is for a pool to the database in which clock_timestamp() is the simulated

@@ -87,8 +87,10 @@ const (
 	foreignClock = 5 * time.Second // more than this from the database's, and a node does not dial
 )
 
-// auditSettings let the planner see the values, and keep a million rows in memory.
+// auditSettings let the planner see the values and read whole tables, and keep a million
+// rows in memory.
 const auditSettings = `
+	SET LOCAL enable_seqscan = on;
 	SET LOCAL plan_cache_mode = force_custom_plan;
 	SET LOCAL work_mem = '128MB';
 	SET LOCAL max_parallel_workers_per_gather = 0`

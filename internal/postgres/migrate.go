@@ -13,7 +13,7 @@ import (
 )
 
 // schemaVersion is the number of the newest migration this program knows.
-const schemaVersion = 7
+const schemaVersion = 8
 
 // Migrate brings the schema of the database up to this program's, and returns how
 // many migrations it ran. Any number of processes may call it at once: one does

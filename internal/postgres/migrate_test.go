@@ -92,28 +92,10 @@ func TestMigrateFourAtOnce(t *testing.T) {
 // A ledger of schema 2, whose totals had drifted, has the right ones after schema 3.
 func TestSettlementMigrationCountsAnew(t *testing.T) {
 	t.Parallel()
-	address := emptyDatabase(t)
-	conn, err := pgx.Connect(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	cfg, err := pgx.ParseConfig(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sqlDB := stdlib.OpenDB(*cfg)
-	defer sqlDB.Close()
-	old, err := goose.NewProvider(goose.DialectPostgres, sqlDB, migrations.FS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := old.UpTo(t.Context(), 2); err != nil {
-		t.Fatal(err)
-	}
+	address, conn := migratedTo(t, 2)
 	// Contacts: 1 is open, 2 ended, 3 refused, 4 lost, 5 lost and redialled, 6 lost with
 	// an outcome and a no, which the old totals took off twice, 7 pending.
-	_, err = conn.Exec(t.Context(), `
+	_, err := conn.Exec(t.Context(), `
 		BEGIN;
 		INSERT INTO account (name, spec, changed_at) VALUES ('acme', '{}', now());
 		INSERT INTO campaign (account_id, name, version, changed_at) VALUES (1, 'c', 1, now());
@@ -145,6 +127,52 @@ func TestSettlementMigrationCountsAnew(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	(&world{TB: t, db: db}).balanced(1)
+}
+
+// migratedTo makes a database as an older program left it, and a connection to it.
+func migratedTo(t *testing.T, version int64) (address string, conn *pgx.Conn) {
+	t.Helper()
+	address = emptyDatabase(t)
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	cfg, err := pgx.ParseConfig(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sqlDB := stdlib.OpenDB(*cfg)
+	defer sqlDB.Close()
+	old, err := goose.NewProvider(goose.DialectPostgres, sqlDB, migrations.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.UpTo(t.Context(), version); err != nil {
+		t.Fatal(err)
+	}
+	return address, conn
+}
+
+// What the leases hold would not be true any more, and nobody would be dialled until a
+// person has vouched for the server.
+func TestTheQuickerServerNowSaysTheSame(t *testing.T) {
+	t.Parallel()
+	address, conn := migratedTo(t, 5)
+	ask := func() (history, now string) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), `SELECT server_history(), server_now()`).Scan(&history, &now); err != nil {
+			t.Fatal(err)
+		}
+		return history, now
+	}
+	history, now := ask()
+	if n, err := postgres.Migrate(t.Context(), address); err != nil || n != migrationFiles(t)-5 {
+		t.Fatalf("%d migrations, %v; want those after the fifth", n, err)
+	}
+	if h, n := ask(); h != history || n != now {
+		t.Errorf("%s and %s; before the migration %s and %s", h, n, history, now)
+	}
 }
 
 func TestNewerDatabaseIsRefused(t *testing.T) {

@@ -28,6 +28,9 @@ var settings = map[string]string{
 	// for the values at hand it sometimes becomes a quadratic loop or a scan.
 	"plan_cache_mode": "force_generic_plan",
 	"jit":             "off",
+	// A plan that was made while a table was empty reads the table from end to end, and
+	// stays in force while it grows.
+	"enable_seqscan": "off",
 	// The server would keep the locks of a process that it cannot reach any more, and
 	// nobody could apply receipts of those campaigns.
 	"idle_in_transaction_session_timeout": "10s",

@@ -34,7 +34,7 @@ func TestThroughPgBouncer(t *testing.T) {
 	db := openWith(t, bouncer.URL, "pool_max_conns", "12")
 	w := worldIn(t, db)
 	w.everything()
-	for name, want := range map[string]string{"plan_cache_mode": "force_generic_plan", "jit": "off", "idle_in_transaction_session_timeout": "10s", "TimeZone": "UTC"} {
+	for name, want := range map[string]string{"plan_cache_mode": "force_generic_plan", "jit": "off", "enable_seqscan": "off", "idle_in_transaction_session_timeout": "10s", "TimeZone": "UTC"} {
 		var is string
 		w.must(db.Pool().QueryRow(t.Context(), `SELECT current_setting($1)`, name).Scan(&is))
 		if is != want {

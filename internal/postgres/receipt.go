@@ -283,11 +283,11 @@ func lookUp(ctx context.Context, tx pgx.Tx, account campaign.AccountID, ids []ca
 		       coalesce(o.source = 'person', false), coalesce(s.verdict::text, ''), coalesce(s.person, ''), l.attempt_id IS NOT NULL,
 		       CASE WHEN l.attempt_id IS NOT NULL THEN gone_on($1, a.attempt_id) ELSE false END
 		  FROM (SELECT DISTINCT id FROM unnest($2::bigint[]) id) i
-		  JOIN attempt a ON a.account_id = $1 AND a.attempt_id = i.id
-		  LEFT JOIN response   r ON r.account_id = $1 AND r.attempt_id = i.id
-		  LEFT JOIN outcome    o ON o.account_id = $1 AND o.attempt_id = i.id
-		  LEFT JOIN settlement s ON s.account_id = $1 AND s.attempt_id = i.id
-		  LEFT JOIN lost       l ON l.account_id = $1 AND l.attempt_id = i.id`, account, ints(ids))
+		 CROSS JOIN LATERAL (SELECT * FROM attempt    a WHERE a.account_id = $1 AND a.attempt_id = i.id LIMIT 1) a
+		  LEFT JOIN LATERAL (SELECT * FROM response   r WHERE r.account_id = $1 AND r.attempt_id = i.id LIMIT 1) r ON true
+		  LEFT JOIN LATERAL (SELECT * FROM outcome    o WHERE o.account_id = $1 AND o.attempt_id = i.id LIMIT 1) o ON true
+		  LEFT JOIN LATERAL (SELECT * FROM settlement s WHERE s.account_id = $1 AND s.attempt_id = i.id LIMIT 1) s ON true
+		  LEFT JOIN LATERAL (SELECT * FROM lost       l WHERE l.account_id = $1 AND l.attempt_id = i.id LIMIT 1) l ON true`, account, ints(ids))
 	ledger := make(map[campaign.AttemptID]*known)
 	var id campaign.AttemptID
 	var k known

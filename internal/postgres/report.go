@@ -91,6 +91,10 @@ func (db *DB) Incidents(ctx context.Context, account campaign.AccountID) (int, e
 // the columns' names, row for every row; numerics come as text.
 func (db *DB) Ask(ctx context.Context, query string, header func([]string), row func([]any)) error {
 	return pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		// The settings of the program's own statements are not for people's.
+		if _, err := tx.Exec(ctx, `SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = auto`, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
 		rows, err := tx.Query(ctx, query, pgx.QueryExecModeExec, pgx.QueryResultFormats{pgx.TextFormatCode})
 		if err != nil {
 			return err

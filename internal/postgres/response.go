@@ -14,10 +14,10 @@ import (
 // that is there already is left alone and counts nothing twice. A contact is pending
 // again only if its response is a definite no, which the trigger on due checks too.
 //
-// found: the new ones, and what the ledger said of their attempts before. A receipt
-// or a person may have come first; if the two cannot both be true, the campaign is
-// paused and an incident is written. Or the attempt was lost, and its contact may have
-// gone on.
+// found: the new ones, and what the ledger said of their attempts before, looked up by key
+// as in ins. A receipt or a person may have come first; if the two cannot both be true,
+// the campaign is paused and an incident is written. Or the attempt was lost, and its
+// contact may have gone on.
 const writeResponses = `
 WITH r AS MATERIALIZED (
 	SELECT DISTINCT ON (attempt_id) attempt_id, class::response_class, counts, sent_at, answered_at, code, message, call_id, request_id, again_at, again_reason::due_reason, again_chance,
@@ -42,9 +42,9 @@ WITH r AS MATERIALIZED (
 	       CASE WHEN l.attempt_id IS NOT NULL THEN gone_on($1, r.attempt_id) ELSE false END AS gone_on
 	  FROM r
 	  JOIN ins USING (attempt_id)
-	  LEFT JOIN outcome    o ON o.account_id = $1 AND o.attempt_id = r.attempt_id
-	  LEFT JOIN settlement s ON s.account_id = $1 AND s.attempt_id = r.attempt_id
-	  LEFT JOIN lost       l ON l.account_id = $1 AND l.attempt_id = r.attempt_id
+	  LEFT JOIN LATERAL (SELECT * FROM outcome    o WHERE o.account_id = $1 AND o.attempt_id = r.attempt_id LIMIT 1) o ON true
+	  LEFT JOIN LATERAL (SELECT * FROM settlement s WHERE s.account_id = $1 AND s.attempt_id = r.attempt_id LIMIT 1) s ON true
+	  LEFT JOIN LATERAL (SELECT * FROM lost       l WHERE l.account_id = $1 AND l.attempt_id = r.attempt_id LIMIT 1) l ON true
 ), contradiction AS MATERIALIZED (
 	SELECT campaign_id, attempt_id,
 	       CASE WHEN no THEN 'refused_call' WHEN outcome IS NULL THEN 'settled_call' ELSE 'two_calls' END AS kind,

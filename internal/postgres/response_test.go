@@ -1,12 +1,8 @@
 package postgres_test
 
 import (
-	"errors"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"dialer/internal/campaign"
 )
@@ -124,33 +120,4 @@ func TestResponseChecks(t *testing.T) {
 		}
 	}
 	w.count(0, `SELECT count(*) FROM response`)
-}
-
-// A plan lives longer than what it was made for: one that is made while the ledger is
-// almost empty must look up the attempt of each response by its key, or each batch
-// would read all attempts of the account.
-func TestResponsesFindTheirAttemptsByKey(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	_, ids := w.dial("c", 13800000000, 1)
-	w.respond(w.accepted(ids[0], "call-1"))
-	for _, conn := range w.db.Pool().AcquireAllIdle(t.Context()) {
-		defer conn.Release()
-		var name string
-		err := conn.QueryRow(t.Context(), `SELECT name FROM pg_prepared_statements WHERE statement LIKE '%INSERT INTO response %'`, pgx.QueryExecModeSimpleProtocol).Scan(&name)
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue
-		}
-		w.must(err)
-		rows, err := conn.Query(t.Context(), "EXPLAIN EXECUTE "+pgx.Identifier{name}.Sanitize()+"("+strings.Repeat("NULL, ", 14)+"NULL)", pgx.QueryExecModeSimpleProtocol)
-		w.must(err)
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		w.must(err)
-		plan := strings.Join(lines, "\n")
-		if !strings.Contains(plan, "using attempt_pkey on attempt") || strings.Contains(plan, "attempt_phone") || strings.Contains(plan, "Scan on attempt") {
-			t.Errorf("attempts are not looked up by their key:\n%s", plan)
-		}
-		return
-	}
-	t.Error("no connection has prepared the statement that writes responses")
 }

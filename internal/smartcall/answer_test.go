@@ -235,11 +235,15 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	elsewhere := newPlatform(t, acceptAll)
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		p := newPlatform(t, func(p *platform, c net.Conn, r *bufio.Reader) {
-			p.read(r)
-			_, _ = fmt.Fprintf(c, "HTTP/1.1 %d X\r\nLocation: %s/\r\nContent-Length: 0\r\n\r\n", status, elsewhere.endpoint)
+			for _, ok := p.read(r); ok; _, ok = p.read(r) {
+				_, _ = fmt.Fprintf(c, "HTTP/1.1 %d X\r\nLocation: %s/\r\nContent-Length: 0\r\n\r\n", status, elsewhere.endpoint)
+			}
 		})
 		if e := mustClass(t, newClient(t, p.endpoint), "OUT1", ClassUnknown); e.HTTPStatus != status {
 			t.Errorf("got %v, want HTTP %d", e, status)
+		}
+		if n := p.seen("OUT1"); n != 1 {
+			t.Errorf("HTTP %d: the request came %d times", status, n)
 		}
 	}
 	if n := elsewhere.conns.Load(); n != 0 {

@@ -278,7 +278,7 @@ func (c *Client) roundTrip(ctx context.Context, f *flight, x *exchange, header h
 		}
 		f.attach(l.socket)
 		var body []byte
-		whole, err := interruptible(ctx, l.socket, func() (err error) {
+		whole, err := interruptible(ctx, l.close, func() (err error) {
 			if err = l.write(c.endpoint.Host, query, header); err == nil {
 				body, x.reusable, err = l.read(&x.status)
 			}

@@ -105,7 +105,7 @@ func (c *Client) tunnel(ctx context.Context, connect dialer, target string) (net
 	if err != nil {
 		return nil, err
 	}
-	whole, err := interruptible(ctx, stream, func() error { return c.askProxy(stream, target) })
+	whole, err := interruptible(ctx, func() { _ = stream.Close() }, func() error { return c.askProxy(stream, target) })
 	if !whole {
 		return nil, context.Cause(ctx)
 	}

@@ -55,10 +55,11 @@ func (l *link) close() {
 	_ = l.socket.Close()
 }
 
-// interruptible calls f, whose work on a connection fails at once when ctx ends. It
-// returns false if that happened, even if f was through with it.
-func interruptible(ctx context.Context, c net.Conn, f func() error) (bool, error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+// interruptible calls f, whose work on a connection ends at once when ctx does, because
+// the connection is broken off. It returns false if that happened, even if f was through
+// with it.
+func interruptible(ctx context.Context, breakOff func(), f func() error) (bool, error) {
+	stop := context.AfterFunc(ctx, breakOff)
 	err := f()
 	return stop(), err
 }
