@@ -32,6 +32,7 @@ type holder struct {
 	turn  int       // whose turn it is among works
 
 	begin   time.Time // no intent is made before
+	expired time.Time // when calls were looked through for those whose time is over
 	seq     int64     // the account's last batch
 	jobs    chan *job
 	results chan campaign.Response

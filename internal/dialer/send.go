@@ -40,11 +40,14 @@ func (h *holder) request(j *job) (campaign.Response, fault) {
 	}
 	// The law of the account's limit is held here, by the sender, a moment before the
 	// first byte: what happened since the token does not matter.
-	wait, cancel := context.WithDeadline(context.Background(), j.sendBy)
-	slot, err := h.guard.Acquire(wait)
-	cancel()
-	if err != nil {
-		return judge(j, nil, &smartcall.Error{Class: smartcall.ClassUnsent, Err: err}, time.Now())
+	slot, free := h.guard.TryAcquire()
+	if !free {
+		wait, cancel := context.WithDeadline(context.Background(), j.sendBy)
+		slot, err = h.guard.Acquire(wait)
+		cancel()
+		if err != nil {
+			return judge(j, nil, &smartcall.Error{Class: smartcall.ClassUnsent, Err: err}, time.Now())
+		}
 	}
 	deadline := time.Now().Add(h.RequestTimeout)
 	resp, err := h.client.SmartCall(context.Background(), req, j.sendBy)

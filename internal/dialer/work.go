@@ -121,11 +121,21 @@ func (h *holder) watch(ctx context.Context) {
 	}
 }
 
+// expireEvery is how often calls are forgotten whose time is over, while lines are free.
+const expireEvery = 10 * time.Second
+
 // freeLines frees the lines of calls whose receipts another node took, or whose time
 // is over.
 func (h *holder) freeLines(ctx context.Context) {
-	open := h.account.lines.expire(time.Now())
-	if len(open) == 0 || !h.scarce() {
+	// There may be as many calls as a minute has requests: they are not gone through
+	// without need.
+	scarce := h.scarce()
+	if !scarce && time.Since(h.expired) < expireEvery {
+		return
+	}
+	h.expired = time.Now()
+	open := h.account.lines.expire(h.expired)
+	if len(open) == 0 || !scarce {
 		return
 	}
 	settled, err := h.DB.Settled(ctx, h.account.id, open)

@@ -122,8 +122,8 @@
 // With a burst of 1 a dispenser loses 6 to 12 % of 1000/s, since a token that
 // comes while it is late cannot be kept; from 5 to 10 (5 to 10 ms of tokens)
 // nothing is lost if the dispenser does nothing else. Ours commits a
-// transaction for each batch. So a batch is 10 ms of tokens, 100 commits per
-// second at most, and another 40 ms of tokens are kept for a commit or a
+// transaction for each batch. So a batch is 20 ms of tokens, 50 commits per
+// second at most, and another 30 ms of tokens are kept for a commit or a
 // machine that is slow. That is the burst: at 1000/s, 50. It may exceed the pace
 // of a campaign by 5 % in a second, and the law never, since the guard comes
 // after it.

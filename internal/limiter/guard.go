@@ -57,13 +57,10 @@ func (g *Guard) Acquire(ctx context.Context) (Slot, error) {
 	if err := ctx.Err(); err != nil {
 		return Slot{}, fmt.Errorf("wait for a slot: %w", err)
 	}
-	g.mu.Lock()
-	if g.waiting.Len() == 0 {
-		if slot, ok := g.take(g.now()); ok {
-			g.mu.Unlock()
-			return slot, nil
-		}
+	if slot, ok := g.TryAcquire(); ok {
+		return slot, nil
 	}
+	g.mu.Lock()
 	w := &waiter{granted: make(chan Slot, 1)}
 	place := g.waiting.PushBack(w)
 	g.serve()
@@ -83,6 +80,16 @@ func (g *Guard) Acquire(ctx context.Context) (Slot, error) {
 	default:
 	}
 	return Slot{}, fmt.Errorf("wait for a slot: %w", ctx.Err())
+}
+
+// TryAcquire returns a slot if one is free and nobody waits for it.
+func (g *Guard) TryAcquire() (Slot, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiting.Len() > 0 {
+		return Slot{}, false
+	}
+	return g.take(g.now())
 }
 
 // SetLimit changes how many requests per second are allowed; 0 or less means

@@ -12,11 +12,11 @@ import (
 
 const (
 	// batchTime is how long tokens are gathered before they are handed out,
-	// so that one transaction turns about ten attempts per 1000/s into rows.
-	batchTime = 10 * time.Millisecond
+	// so that one transaction turns about twenty attempts per 1000/s into rows.
+	batchTime = 20 * time.Millisecond
 	// slackTime is how long the dispenser may be late, by its transaction or
 	// by the machine, before tokens are lost.
-	slackTime = 40 * time.Millisecond
+	slackTime = 30 * time.Millisecond
 	// recoveryStep is how often a waiting Take looks at a rate that is rising.
 	recoveryStep = 100 * time.Millisecond
 	// longestSleep keeps the arithmetic of very low rates within a Duration.
@@ -45,7 +45,7 @@ func NewPace(perSecond float64) *Pace {
 	return p
 }
 
-// Take waits for a batch of tokens, which is what ten milliseconds bring but at
+// Take waits for a batch of tokens, which is what twenty milliseconds bring but at
 // least one, and returns how many it took: the batch, and what has come in
 // since it was due, together at most most. If most is less than a batch it
 // waits for that many only; less than 1 counts as 1. A dispenser that was away

@@ -19,10 +19,10 @@ func TestTakeAtExactTimes(t *testing.T) {
 		n         int           // in each batch
 		every     time.Duration // a batch
 	}{
-		{"ten milliseconds' worth", 1000, 100, 10, 10 * time.Millisecond},
+		{"twenty milliseconds' worth", 1000, 100, 20, 20 * time.Millisecond},
 		{"no more than asked for", 1000, 3, 3, 3 * time.Millisecond},
 		{"fewer than one is one", 1000, 0, 1, time.Millisecond},
-		{"many", 20_000, 1000, 200, 10 * time.Millisecond},
+		{"many", 20_000, 1000, 400, 20 * time.Millisecond},
 		{"few", 2, 100, 1, 500 * time.Millisecond},
 		{"very few", 1.0 / 3600, 100, 1, time.Hour},
 		{"next to none", 1.0 / 86400, 100, 1, 24 * time.Hour},
@@ -341,7 +341,7 @@ func TestPaceFindsWhatThePlatformBears(t *testing.T) {
 		{"six tenths of it", func(time.Duration) int { return 600 }, false, 0.87, 0.01},
 		{"six tenths in any second", func(time.Duration) int { return 600 }, true, 0.87, 0.01},
 		{"a third", func(time.Duration) int { return 333 }, false, 0.87, 0.015},
-		{"a tenth", func(time.Duration) int { return 100 }, false, 0.85, 0.03},
+		{"a tenth", func(time.Duration) int { return 100 }, false, 0.85, 0.04},
 		{"now a third and now all of it, a minute each", func(at time.Duration) int { return 333 + int(at.Minutes())%2*667 }, true, 0.85, 0.01},
 		{"all of it", func(time.Duration) int { return 1000 }, false, 0.98, 0.001},
 	} {

@@ -33,7 +33,7 @@ const (
 // low rate there are too few of them.
 //
 // In figures: of a platform that bears a constant part of the rate, nine tenths are
-// used and less than 3 in 100 requests are refused, 1 in 100 from a third of the rate on
+// used and less than 4 in 100 requests are refused, 1 in 100 from a third of the rate on
 // (a rate that halves and rises evenly uses three quarters and is refused up to 16 in
 // 100). For a rate of at least 20/s: while everything is throttled for a minute, less
 // than 5 % of the rate is sent; 90 % of it is back within 10 s after that. The zero
