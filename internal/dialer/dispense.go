@@ -22,17 +22,9 @@ func (h *holder) dispense(ctx context.Context) error {
 		if !h.waitForWork(ctx) {
 			return nil
 		}
-		// Wait for one sender, then count how many more are free: what is intended can
-		// be sent at once.
-		select {
-		case <-h.free:
-		case <-ctx.Done():
-			return nil
-		}
-		free := 1
-		for len(h.free) > 0 && free < maxBatch {
-			<-h.free // only this goroutine takes from it
-			free++
+		free := h.gather(ctx)
+		if free == 0 {
+			return nil // ctx is done
 		}
 		tokens, err := h.pace.Take(ctx, free)
 		if err != nil {
@@ -59,6 +51,48 @@ func (h *holder) dispense(ctx context.Context) error {
 		}
 	}
 }
+
+// gather waits for senders that are free, and returns how many it took: what is intended
+// can be sent at once. While the senders and not the pace are what limits, one becomes
+// free after the other, and a transaction for each would cost several times as much: so
+// it waits a moment for some more.
+func (h *holder) gather(ctx context.Context) (free int) {
+	select {
+	case <-h.free:
+		free = 1
+	case <-ctx.Done():
+		return 0
+	}
+	var moment <-chan time.Time
+	for free < maxBatch {
+		select {
+		case <-h.free:
+			free++
+			continue
+		default:
+		}
+		if free >= goodBatch {
+			break
+		}
+		if moment == nil {
+			moment = time.After(gatherFor)
+		}
+		select {
+		case <-h.free:
+			free++
+		case <-moment:
+			return free
+		case <-ctx.Done():
+			return free
+		}
+	}
+	return free
+}
+
+const (
+	goodBatch = 25
+	gatherFor = 5 * time.Millisecond
+)
 
 // maxBatch bounds how many contacts one transaction turns into attempts. More would
 // not make it much cheaper per contact, and lets contacts wait between their intent
