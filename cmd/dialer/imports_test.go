@@ -33,6 +33,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	"internal/torture":               {[]string{"internal/campaign", "internal/failpoint", "internal/pgserver", "internal/postgres", "internal/simulator"}, []string{"github.com/jackc/pgx/v5"}},
 	"internal/pgserver/withpg":       {[]string{"internal/pgserver"}, nil},
 	"internal/smartcall/sdktest":     {nil, nil},
+	"internal/campaign/phonetest":    {nil, nil},
 	"sample_campaigns/gen":           {nil, []string{"golang.org/x/text"}},
 }
 
