@@ -332,7 +332,9 @@ func (r *Reader) contact(cell string, vars map[string]string) (Contact, *Reject)
 		if bad := checkCell(name, value); bad != nil {
 			return Contact{}, bad
 		}
-		vars[name] = strings.TrimSpace(restoreCell(value))
+		if clean := strings.TrimSpace(restoreCell(value)); clean != value {
+			vars[name] = clean
+		}
 	}
 	for _, name := range r.need {
 		if err := speakable(vars[name]); err != nil {
@@ -349,7 +351,7 @@ func checkCell(name, value string) *Reject {
 		return &Reject{Reason: reasonLong, Detail: fmt.Sprintf("column %q has %d bytes, more than %d; a quote may be missing", short(name), len(value), maxField)}
 	case strings.IndexByte(value, 0) >= 0:
 		return &Reject{Reason: reasonNUL, Detail: fmt.Sprintf("column %q holds a zero byte", short(name))}
-	case !utf8.ValidString(value) || strings.ContainsRune(value, utf8.RuneError):
+	case strings.ContainsRune(value, utf8.RuneError): // finds broken bytes too
 		return &Reject{Reason: reasonUndecodable, Detail: fmt.Sprintf("column %q %v", short(name), errUndecodable)}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"fmt"
@@ -79,6 +80,25 @@ func TestFormatIsSaid(t *testing.T) {
 			t.Errorf("%q: %v", file, err)
 		} else if got := fmt.Sprint(r.Format()); got != want {
 			t.Errorf("%q: %s, want %s", file, got, want)
+		}
+	}
+}
+
+// Where the reads happen to fall makes no difference.
+func TestReturnsAtTheEdgeOfARead(t *testing.T) {
+	const file, want = "a\rb\r\n\r\r\nc\r", "a\nb\r\n\n\r\nc\n"
+	for size := 1; size <= len(file); size++ {
+		r := returns{bufio.NewReader(strings.NewReader(file))}
+		var got []byte
+		for p := make([]byte, size); ; {
+			n, err := r.Read(p)
+			got = append(got, p[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		if string(got) != want {
+			t.Errorf("in reads of %d bytes %q became %q, want %q", size, file, got, want)
 		}
 	}
 }
