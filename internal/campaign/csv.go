@@ -3,6 +3,7 @@ package campaign
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ type ReaderOptions struct {
 	// MaxRecord is the longest record in bytes; 0 means 64 KiB. A longer one ends the
 	// file with an error.
 	MaxRecord int
+	// unpackedPart is what of one part of a spreadsheet is kept in memory; 0 means
+	// maxUnpackedPart.
+	unpackedPart int64
 }
 
 const (
@@ -99,7 +103,7 @@ func NewReader(r io.Reader, o ReaderOptions) (_ *Reader, err error) {
 	head, _ := src.Peek(4) // an error comes again from the decoder
 	switch {
 	case bytes.Equal(head, []byte("PK\x03\x04")):
-		if rd.sheet, err = openSheet(src, o.Sheet); err != nil {
+		if rd.sheet, err = openSheet(src, o.Sheet, cmp.Or(o.unpackedPart, maxUnpackedPart)); err != nil {
 			return nil, err
 		}
 		file, o.Delimiter = rd.sheet, ','

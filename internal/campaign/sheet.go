@@ -44,7 +44,7 @@ type shift struct{ line, by int }
 
 // openSheet opens the sheet of that name, or, for "", the one that was open when the
 // file was saved.
-func openSheet(r io.Reader, name string) (_ *sheet, err error) {
+func openSheet(r io.Reader, name string, part int64) (_ *sheet, err error) {
 	defer broken(&err)
 	packed, err := io.ReadAll(io.LimitReader(r, maxWorkbook+1))
 	switch {
@@ -53,7 +53,7 @@ func openSheet(r io.Reader, name string) (_ *sheet, err error) {
 	case len(packed) > maxWorkbook:
 		return nil, fmt.Errorf("the spreadsheet is larger than %d MiB; save it as CSV UTF-8", maxWorkbook>>20)
 	}
-	book, err := excelize.OpenReader(bytes.NewReader(packed), excelize.Options{UnzipSizeLimit: maxUnpacked, UnzipXMLSizeLimit: maxUnpackedPart})
+	book, err := excelize.OpenReader(bytes.NewReader(packed), excelize.Options{UnzipSizeLimit: maxUnpacked, UnzipXMLSizeLimit: part})
 	if err != nil {
 		return nil, fmt.Errorf("the file is an archive, but no .xlsx spreadsheet that can be read (%w); open it and save it as .xlsx or CSV UTF-8", err)
 	}
