@@ -107,3 +107,34 @@ func TestFoldNameIsStable(t *testing.T) {
 		}
 	})
 }
+
+// A template that is let through renders whatever it names, and no other is rendered.
+func FuzzTemplate(f *testing.F) {
+	for _, s := range []string{"{姓名}您好", "{}", "{ }", "{a}{b}", "{{a}}", "}{", "{a", "$a$", "{\u200b}", "值", "{a\nb}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if checkTemplate(text) != nil {
+			return
+		}
+		c := &Call{VoiceCodeParam: map[string]string{"name": text}}
+		vars := map[string]string{}
+		for _, column := range c.Placeholders() {
+			if column == "" {
+				t.Fatalf("%q needs a column without a name", text)
+			}
+			vars[column] = "张三"
+		}
+		out, err := c.RenderParam(vars)
+		if err != nil {
+			if !strings.Contains(err.Error(), "shorten the text") {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		var back map[string]string
+		if err := json.Unmarshal([]byte(out), &back); err != nil || speakable(back["name"]) != nil {
+			t.Fatalf("%q became %s, %v", text, out, err)
+		}
+	})
+}

@@ -3,10 +3,12 @@ package campaign
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -23,9 +25,14 @@ type ReaderOptions struct {
 	Need []string
 	// Delimiter is one of , ; | and tab; 0 finds it in the header.
 	Delimiter rune
+	// Sheet is the sheet of a spreadsheet; "" is the one that was open when it was saved.
+	Sheet string
 	// MaxRecord is the longest record in bytes; 0 means 64 KiB. A longer one ends the
 	// file with an error.
 	MaxRecord int
+	// unpackedPart is what of one part of a spreadsheet is kept in memory; 0 means
+	// maxUnpackedPart.
+	unpackedPart int64
 }
 
 const (
@@ -42,11 +49,15 @@ type row struct {
 	Phone string `csv:" phone"`
 }
 
-// Reader reads the contacts of a CSV file one by one, in the memory of one record.
-// It finds out encoding (UTF-8, GB18030 with GBK, UTF-16 with a mark), delimiter and
-// columns by itself. A Reader is not safe for concurrent use.
+// Reader reads the contacts of a CSV file or an .xlsx spreadsheet one by one, the CSV
+// in the memory of one record. It finds out compression (gzip), encoding (UTF-8,
+// GB18030 with GBK, UTF-16 with a mark), line ends, delimiter and columns by itself.
+// The lines of a spreadsheet are its rows. A Reader is not safe for concurrent use.
 type Reader struct {
 	input     *counter
+	packed    bool
+	sheet     *sheet // nil for a CSV
+	lineEnds  string
 	decoder   *decoder
 	guard     *guard
 	csv       *csv.Reader
@@ -58,6 +69,7 @@ type Reader struct {
 	read      int
 	blank     int
 	end       error // what every further Next returns
+	closed    bool
 }
 
 type counter struct {
@@ -74,18 +86,43 @@ func (c *counter) Read(p []byte) (int, error) {
 // NewReader reads the header of a contact file. Its errors are sentences about the
 // file as a whole: empty, not text, no column for the numbers, a column that the
 // campaign needs missing, two columns of one name.
-func NewReader(r io.Reader, o ReaderOptions) (*Reader, error) {
+// The Reader is to be closed when not read to its end.
+func NewReader(r io.Reader, o ReaderOptions) (_ *Reader, err error) {
 	input := &counter{r: r}
-	dec, err := newDecoder(input)
+	src, packed, err := gunzip(input)
 	if err != nil {
 		return nil, err
 	}
-	text := bufio.NewReaderSize(dec, window)
-	line, err := headerLine(text)
+	rd := &Reader{input: input, packed: packed}
+	defer func() {
+		if err != nil {
+			rd.Close()
+		}
+	}()
+	file := io.Reader(src)
+	head, _ := src.Peek(4) // an error comes again from the decoder
+	switch {
+	case bytes.Equal(head, []byte("PK\x03\x04")):
+		if rd.sheet, err = openSheet(src, o.Sheet, cmp.Or(o.unpackedPart, maxUnpackedPart)); err != nil {
+			return nil, err
+		}
+		file, o.Delimiter = rd.sheet, ','
+	case o.Sheet != "":
+		return nil, fmt.Errorf("the sheet %q was asked for, but the file is no .xlsx spreadsheet; leave the sheet out", short(o.Sheet))
+	}
+	if rd.decoder, err = newDecoder(file); err != nil {
+		return nil, err
+	}
+	text := bufio.NewReaderSize(rd.decoder, window)
+	line, ends, err := headerLine(text)
 	if err != nil {
 		return nil, err
 	}
-	rd := &Reader{input: input, decoder: dec, delimiter: o.Delimiter}
+	rd.lineEnds, rd.delimiter = ends, o.Delimiter
+	lines := io.Reader(text)
+	if ends == lineCR {
+		lines = returns{text}
+	}
 	switch {
 	case o.Delimiter == 0:
 		rd.delimiter = sniff(line)
@@ -95,7 +132,7 @@ func NewReader(r io.Reader, o ReaderOptions) (*Reader, error) {
 	if o.MaxRecord <= 0 {
 		o.MaxRecord = defaultMaxRecord
 	}
-	rd.guard = newGuard(text, byte(rd.delimiter), o.MaxRecord)
+	rd.guard = newGuard(lines, byte(rd.delimiter), o.MaxRecord)
 	rd.csv = csv.NewReader(rd.guard)
 	rd.csv.Comma = rd.delimiter
 	rd.rows, err = gocsv.NewUnmarshaller(rd.csv, row{})
@@ -111,6 +148,11 @@ func NewReader(r io.Reader, o ReaderOptions) (*Reader, error) {
 		rd.need = append(rd.need, foldName(n))
 	}
 	mapped := slices.Clone(rd.columns)
+	for i, name := range mapped[:ownColumns(mapped)] {
+		if !slices.Contains(rd.need, name) {
+			mapped[i] = "" // a mended reject file; what was wrong is no part of the contact
+		}
+	}
 	mapped[rd.phone] = phoneTag
 	if err := rd.rows.RenormalizeHeaders(func([]string) []string { return mapped }); err != nil {
 		return nil, fmt.Errorf("read the header: %w", err)
@@ -119,24 +161,43 @@ func NewReader(r io.Reader, o ReaderOptions) (*Reader, error) {
 	return rd, nil
 }
 
-// headerLine looks at the first line that is not empty.
-func headerLine(text *bufio.Reader) ([]byte, error) {
+// Names of the line ends a contact file may have.
+const (
+	lineLF   = "LF"
+	lineCRLF = "CRLF"
+	lineCR   = "CR"
+)
+
+// headerLine looks at the first line that is not empty, and at how it ends.
+func headerLine(text *bufio.Reader) (line []byte, ends string, err error) {
 	head, err := text.Peek(window)
 	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("read the header: %w", err)
+		return nil, "", fmt.Errorf("read the header: %w", err)
 	}
-	trimmed := bytes.TrimLeft(head, "\r\n")
-	if len(bytes.TrimSpace(trimmed)) == 0 {
-		return nil, errors.New("the file is empty; it needs a line with the names of the columns, as 手机号,姓名")
+	line = bytes.TrimLeft(head, "\r\n")
+	if len(bytes.TrimSpace(line)) == 0 {
+		return nil, "", errors.New("the file is empty; it needs a line with the names of the columns, as 手机号,姓名")
 	}
-	line, _, found := bytes.Cut(trimmed, []byte("\n"))
-	switch {
-	case bytes.IndexByte(line, 0) >= 0:
-		return nil, errors.New("the header holds zero bytes, so this is no text file; save it as CSV UTF-8")
-	case bytes.IndexByte(bytes.TrimSuffix(line, []byte("\r")), '\r') >= 0 && !found:
-		return nil, errors.New("the lines end in carriage returns only, as on an old Macintosh; save the file as CSV UTF-8")
+	ends, inQuotes := lineLF, false
+	for i, c := range line {
+		if c == '"' {
+			inQuotes = !inQuotes
+		}
+		if inQuotes || c != '\r' && c != '\n' {
+			continue
+		}
+		if rest := line[i:]; bytes.HasPrefix(rest, []byte("\r\n")) {
+			ends = lineCRLF
+		} else if c == '\r' {
+			ends = lineCR
+		}
+		line = line[:i]
+		break
 	}
-	return line, nil
+	if bytes.IndexByte(line, 0) >= 0 {
+		return nil, "", errors.New("the header holds zero bytes, so this is no text file; save it as CSV UTF-8")
+	}
+	return line, ends, nil
 }
 
 // sniff returns the delimiter that stands most often in the header, outside quotes.
@@ -163,6 +224,32 @@ func sniff(line []byte) rune {
 // io.EOF at the end, anything else when the file cannot be read any further. Rows
 // that are empty are counted and skipped; rows read = contacts + rejects.
 func (r *Reader) Next() (Contact, *Reject, error) {
+	c, bad, err := r.next()
+	switch {
+	case err != nil:
+		r.Close()
+	case r.sheet != nil && bad != nil:
+		bad.Line = r.sheet.rowOf(bad.Line)
+	case r.sheet != nil:
+		c.Line = r.sheet.rowOf(c.Line)
+	}
+	return c, bad, err
+}
+
+// Close removes what a spreadsheet left in temporary files. Reading a file to its end
+// does so too.
+func (r *Reader) Close() error {
+	if r.sheet == nil || r.closed {
+		return nil
+	}
+	r.closed = true
+	if r.end == nil {
+		r.end = errors.New("the file is closed")
+	}
+	return r.sheet.close()
+}
+
+func (r *Reader) next() (Contact, *Reject, error) {
 	if r.end != nil {
 		return Contact{}, nil, r.end
 	}
@@ -177,7 +264,11 @@ func (r *Reader) Next() (Contact, *Reject, error) {
 				continue
 			}
 			r.read++
-			return Contact{}, r.malformed(bad, raw, fields), nil
+			j := r.malformed(bad, raw, fields)
+			if r.isTotal(fields) && j.Reason == reasonRagged {
+				j.total()
+			}
+			return Contact{}, j, nil
 		}
 		if err != nil {
 			r.end = r.fileError(err)
@@ -192,6 +283,9 @@ func (r *Reader) Next() (Contact, *Reject, error) {
 		c, bad := r.contact(value.(row).Phone, vars)
 		if bad != nil {
 			bad.Line, bad.Fields = line, r.fields(raw)
+			if r.isTotal(bad.Fields) {
+				bad.total()
+			}
 			return Contact{}, bad, nil
 		}
 		c.Line = line
@@ -242,7 +336,9 @@ func (r *Reader) contact(cell string, vars map[string]string) (Contact, *Reject)
 		if bad := checkCell(name, value); bad != nil {
 			return Contact{}, bad
 		}
-		vars[name] = strings.TrimSpace(restoreCell(value))
+		if clean := strings.TrimSpace(restoreCell(value)); clean != value {
+			vars[name] = clean
+		}
 	}
 	for _, name := range r.need {
 		if err := speakable(vars[name]); err != nil {
@@ -259,7 +355,7 @@ func checkCell(name, value string) *Reject {
 		return &Reject{Reason: reasonLong, Detail: fmt.Sprintf("column %q has %d bytes, more than %d; a quote may be missing", short(name), len(value), maxField)}
 	case strings.IndexByte(value, 0) >= 0:
 		return &Reject{Reason: reasonNUL, Detail: fmt.Sprintf("column %q holds a zero byte", short(name))}
-	case !utf8.ValidString(value) || strings.ContainsRune(value, utf8.RuneError):
+	case strings.ContainsRune(value, utf8.RuneError): // finds broken bytes too
 		return &Reject{Reason: reasonUndecodable, Detail: fmt.Sprintf("column %q %v", short(name), errUndecodable)}
 	}
 	return nil
@@ -280,9 +376,39 @@ func isBlank(fields []string) bool {
 	return !slices.ContainsFunc(fields, func(f string) bool { return foldName(f) != "" })
 }
 
+// isTotal reports whether a refused row is one that sums up the sheet: its first
+// cell that is not empty, and is not what a reject file puts in front, says so.
+func (r *Reader) isTotal(fields []string) bool {
+	for _, f := range fields[min(ownColumns(r.columns), len(fields)):] {
+		if f = matchName(foldName(f)); f != "" {
+			return totalForm.MatchString(f)
+		}
+	}
+	return false
+}
+
+var totalForm = regexp.MustCompile(`^(?:合计|总计|总数|小计|共计|(?:grand|sub)?total)[::]?(?:共?\d+[条人行个]?)?$`)
+
+func (r *Reject) total() {
+	r.Reason, r.Detail = reasonTotal, "the row is a total, not a contact; it can be left out"
+}
+
 // Encoding names the encoding: UTF-8, GB18030, UTF-16LE or UTF-16BE. A file is UTF-8
 // until its first character that is not ASCII, so the answer is final at the end.
 func (r *Reader) Encoding() string { return r.decoder.enc }
+
+// Format is all that was found out about the file. Like Encoding it is final at the
+// end.
+func (r *Reader) Format() Format {
+	f := Format{Encoding: r.decoder.enc, LineEnds: r.lineEnds, Delimiter: r.delimiter}
+	if r.sheet != nil {
+		f = Format{Sheet: r.sheet.name}
+	}
+	if r.packed {
+		f.Compression = "gzip"
+	}
+	return f
+}
 
 // Delimiter is what separates the columns.
 func (r *Reader) Delimiter() rune { return r.delimiter }

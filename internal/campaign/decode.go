@@ -43,10 +43,10 @@ func newDecoder(r io.Reader) (*decoder, error) {
 		return nil, err
 	}
 	switch {
-	case bytes.HasPrefix(head, []byte("PK\x03\x04")), bytes.HasPrefix(head, []byte("\xD0\xCF\x11\xE0")):
-		return nil, errors.New("this is a spreadsheet or an archive, not a CSV; open it and save it as CSV UTF-8")
+	case bytes.HasPrefix(head, []byte("\xD0\xCF\x11\xE0")):
+		return nil, errors.New("this is an old (.xls) or protected spreadsheet; open it and save it as .xlsx or CSV UTF-8")
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		return nil, errors.New("the file is compressed; unpack it first")
+		return nil, errors.New("the file is compressed twice; unpack it first")
 	case bytes.HasPrefix(head, []byte("\xEF\xBB\xBF")):
 		d.skip(3)
 		d.decide(encUTF8)

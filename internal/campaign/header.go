@@ -15,7 +15,7 @@ var phoneHeaders = []string{
 	"手机号", "手机号码", "手机", "电话", "联系电话", "电话号码", "号码", "被叫号码", "被叫", "移动电话", "联系手机",
 	"手机电话", "客户手机", "客户手机号", "客户电话", "联系方式",
 	"phone", "phonenumber", "phoneno", "mobile", "mobilephone", "mobilenumber", "mobileno", "tel", "telephone",
-	"telephonenumber", "telno", "cell", "cellphone", "callee", "callednumber", "msisdn",
+	"telephonenumber", "telno", "cell", "number", "cellphone", "callee", "callednumber", "msisdn",
 }
 
 // foldName brings the name of a column to one form: NFKC, without marks one cannot

@@ -247,10 +247,13 @@ func TestPhoneMasksItself(t *testing.T) {
 }
 
 func FuzzParsePhone(f *testing.F) {
-	for _, s := range []string{"13800000001", "+86 138", `="0571-00000000"`, "1.38E+10", "１３８０００００００１", "0571-00000000转8", "a、b"} {
+	for _, s := range []string{"13800000001", "+86 138", `="0571-00000000"`, "1.38E+10", "１３８０００００００１", "0571-00000000转8", "a、b", "12000000001", "1380000000a", "1/800000001", "138000000010"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, cell string) {
+		if isMobile(cell) != mobileForm.MatchString(cell) {
+			t.Fatalf("isMobile(%q) is %t, not what the form says", cell, isMobile(cell))
+		}
 		p, err := ParsePhone(cell)
 		if err != nil {
 			bad, ok := errors.AsType[*PhoneError](err)

@@ -12,8 +12,8 @@ import (
 )
 
 // Reject is a row that became no contact. Reason is a PhoneReason or one of
-// ragged_row, bad_quote, undecodable, zero_byte, cell_too_long, empty_variable,
-// control_character and forbidden_character. A Reject prints without its row.
+// ragged_row, bad_quote, undecodable, zero_byte, cell_too_long, total_row,
+// empty_variable, control_character and forbidden_character. A Reject prints without its row.
 type Reject struct {
 	Line   int // on which the row begins
 	Reason string
@@ -27,6 +27,7 @@ const (
 	reasonUndecodable = "undecodable"
 	reasonNUL         = "zero_byte"
 	reasonLong        = "cell_too_long"
+	reasonTotal       = "total_row"
 )
 
 var speakReasons = map[error]string{
@@ -66,10 +67,16 @@ func NewRejectWriter(w io.Writer, columns []string) (*RejectWriter, error) {
 	}
 	rw := &RejectWriter{csv: csv.NewWriter(w)}
 	rw.csv.UseCRLF = true
-	if len(columns) >= len(rejectColumns) && slices.Equal(columns[:len(rejectColumns)], rejectColumns) {
-		rw.cut = len(rejectColumns)
-	}
+	rw.cut = ownColumns(columns)
 	return rw, rw.write(slices.Concat(rejectColumns, columns[rw.cut:]))
+}
+
+// ownColumns counts the columns that an earlier reject file put in front.
+func ownColumns(columns []string) int {
+	if len(columns) >= len(rejectColumns) && slices.Equal(columns[:len(rejectColumns)], rejectColumns) {
+		return len(rejectColumns)
+	}
+	return 0
 }
 
 // Write adds a reject.
