@@ -84,18 +84,11 @@ func (c *Call) RenderParam(vars map[string]string) (string, error) {
 	}
 	out := make(map[string]string, len(c.VoiceCodeParam))
 	for name, text := range c.VoiceCodeParam {
-		var failed error
-		out[name] = placeholderForm.ReplaceAllStringFunc(text, func(p string) string {
-			column := foldName(p[1 : len(p)-1])
-			value := strings.TrimSpace(vars[column])
-			if err := speakable(value); err != nil && failed == nil {
-				failed = fmt.Errorf("column %q %w", column, err)
-			}
-			return value
-		})
-		if failed != nil {
-			return "", failed
+		filled, err := fill(text, vars)
+		if err != nil {
+			return "", err
 		}
+		out[name] = filled
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -107,6 +100,39 @@ func (c *Call) RenderParam(vars map[string]string) (string, error) {
 		return "", fmt.Errorf("voice_code_param grows to %d bytes, more than %d; shorten the text", b.Len(), maxSpokenText)
 	}
 	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+// fill replaces the placeholders of a text. It finds what placeholderForm does, by hand:
+// it runs for every call.
+func fill(text string, vars map[string]string) (string, error) {
+	var b strings.Builder
+	for {
+		begin := strings.IndexByte(text, '{')
+		if begin < 0 {
+			b.WriteString(text)
+			return b.String(), nil
+		}
+		end := strings.IndexAny(text[begin+1:], "{}") + begin + 1
+		if end == begin || text[end] == '{' {
+			end = max(end, begin+1) // no placeholder: the next may begin here
+			b.WriteString(text[:end])
+			text = text[end:]
+			continue
+		}
+		name := text[begin+1 : end]
+		value, folded := vars[name]
+		if !folded {
+			name = foldName(name)
+			value = vars[name]
+		}
+		value = strings.TrimSpace(value)
+		if err := speakable(value); err != nil {
+			return "", fmt.Errorf("column %q %w", name, err)
+		}
+		b.WriteString(text[:begin])
+		b.WriteString(value)
+		text = text[end+1:]
+	}
 }
 
 var (

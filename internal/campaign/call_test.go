@@ -138,3 +138,21 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+// Placeholders are found by hand for every call, and by their form when a file is read.
+func TestFillFindsWhatTheFormFinds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringOf(rapid.SampledFrom([]rune("{}ab姓 "))).Draw(t, "text")
+		vars := map[string]string{"": "0", "a": "1", "b": "2", "姓": "王", "a b": "3", "ab": "4"}
+		var failed bool
+		want := placeholderForm.ReplaceAllStringFunc(text, func(p string) string {
+			value := vars[foldName(p[1:len(p)-1])]
+			failed = failed || speakable(value) != nil
+			return value
+		})
+		got, err := fill(text, vars)
+		if failed != (err != nil) || err == nil && got != want {
+			t.Fatalf("%q: %q, %v; want %q, an error: %v", text, got, err, want, failed)
+		}
+	})
+}

@@ -44,7 +44,7 @@ func (h *holder) dispense(ctx context.Context) error {
 			used += sent
 		}
 		for range free - used {
-			h.free <- struct{}{}
+			h.crew.free <- struct{}{}
 		}
 		if err != nil {
 			return err
@@ -53,12 +53,14 @@ func (h *holder) dispense(ctx context.Context) error {
 }
 
 // gather waits for senders that are free, and returns how many it took: what is intended
-// can be sent at once. While the senders and not the pace are what limits, one becomes
-// free after the other, and a transaction for each would cost several times as much: so
-// it waits a moment for some more.
+// can be sent at once. It hires some if too few are free. When there are as many as there
+// may be, so that they and not the pace are what limits, one becomes free after the other,
+// and a transaction for each would cost several times as much: it waits a moment for more.
 func (h *holder) gather(ctx context.Context) (free int) {
+	for len(h.crew.free) < goodBatch && h.crew.hire(h.send) {
+	}
 	select {
-	case <-h.free:
+	case <-h.crew.free:
 		free = 1
 	case <-ctx.Done():
 		return 0
@@ -66,7 +68,7 @@ func (h *holder) gather(ctx context.Context) (free int) {
 	var moment <-chan time.Time
 	for free < maxBatch {
 		select {
-		case <-h.free:
+		case <-h.crew.free:
 			free++
 			continue
 		default:
@@ -78,7 +80,7 @@ func (h *holder) gather(ctx context.Context) (free int) {
 			moment = time.After(gatherFor)
 		}
 		select {
-		case <-h.free:
+		case <-h.crew.free:
 			free++
 		case <-moment:
 			return free
@@ -90,7 +92,7 @@ func (h *holder) gather(ctx context.Context) (free int) {
 }
 
 const (
-	goodBatch = 25
+	goodBatch = 50
 	gatherFor = 5 * time.Millisecond
 )
 
@@ -160,7 +162,7 @@ func (h *holder) intend(ctx context.Context, w *work, caller string, contacts []
 		}
 		h.account.lines.take(v.Attempt, caller, at.Add(w.longest))
 		// A sender is waiting: one was counted free for every contact.
-		h.jobs <- &job{work: w, contact: contacts[i], attempt: v.Attempt, caller: caller, intentAt: at, sendBy: sendBy}
+		h.crew.give(&job{work: w, contact: contacts[i], attempt: v.Attempt, caller: caller, intentAt: at, sendBy: sendBy})
 		sent++
 	}
 	return sent, nil

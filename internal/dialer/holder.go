@@ -34,11 +34,8 @@ type holder struct {
 	begin   time.Time // no intent is made before
 	expired time.Time // when calls were looked through for those whose time is over
 	seq     int64     // the account's last batch
-	jobs    chan *job
 	results chan campaign.Response
-	free    chan struct{} // holds a token per sender that has nothing to do
-	senders sync.WaitGroup
-	hired   int // how many senders there are
+	crew    crew
 	// woken is sent on when there may be something to dial.
 	woken chan struct{}
 }
@@ -65,8 +62,8 @@ func (d *Dialer) newHolder(ctx context.Context, a *account, spec campaign.Accoun
 	h := &holder{
 		Dialer: d, account: a, spec: spec, lease: g.Lease, log: log, client: client,
 		pace: limiter.NewPace(float64(spec.Limit)), guard: limiter.NewGuard(spec.Limit),
-		seq:  last.Seq,
-		jobs: make(chan *job), results: make(chan campaign.Response, recordMost), free: make(chan struct{}, d.mostSenders()),
+		seq:     last.Seq,
+		results: make(chan campaign.Response, recordMost), crew: newCrew(d.mostSenders()),
 		woken: make(chan struct{}, 1),
 	}
 	h.trustFrom(g.asked)
@@ -115,7 +112,7 @@ func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 	recording, giveUp := context.WithCancel(h.last)
 	defer giveUp()
 	recorder.Go(func() { h.record(recording) })
-	h.hire(h.spec.Limit)
+	h.crew.allow(h.sendersFor(h.spec.Limit))
 	loops.Go(func() { h.renew(ctx, stop) })
 	loops.Go(func() { h.watch(ctx) })
 	loops.Go(func() { h.sweep(ctx) })
@@ -136,9 +133,9 @@ func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 	})
 	err := h.dispense(ctx)
 	stop(err)
-	close(h.jobs)
+	h.crew.dismiss()
 	loops.Wait()
-	h.senders.Wait()
+	h.crew.Wait()
 	close(h.results)
 	// While dialling, the recorder waits for the database for ever; a node that stops
 	// must end at some time.
@@ -148,14 +145,6 @@ func (h *holder) run(ctx context.Context, changed <-chan struct{}) error {
 		err = cause
 	}
 	return err
-}
-
-// hire sees to it that there are enough senders for a limit.
-func (h *holder) hire(limit int) {
-	for ; h.hired < h.sendersFor(limit); h.hired++ {
-		h.senders.Go(h.send)
-		h.free <- struct{}{}
-	}
 }
 
 // follow takes over what has changed in the account's file, at once, if it is only how
@@ -170,7 +159,7 @@ func (h *holder) follow(spec campaign.Account) bool {
 		h.log.Info("limit changed", "from", h.spec.Limit, "to", spec.Limit)
 	}
 	h.spec = spec
-	h.hire(spec.Limit)
+	h.crew.allow(h.sendersFor(spec.Limit))
 	h.guard.SetLimit(spec.Limit)
 	h.pace.Set(float64(spec.Limit))
 	return true

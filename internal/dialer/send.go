@@ -22,13 +22,13 @@ type job struct {
 // send makes the requests of attempts, one after the other, until there are no more.
 // It goes on after the node was told to stop: what was intended is sent or given up
 // by its send_by, and answered or unknown by its deadline.
-func (h *holder) send() {
-	for j := range h.jobs {
+func (h *holder) send(jobs chan *job) {
+	for j := range jobs {
 		r, f := h.request(j)
 		failpoint.Hit(failpoint.AfterReply)
 		h.results <- r
 		h.react(j, r, f)
-		h.free <- struct{}{}
+		h.crew.rest(jobs)
 	}
 }
 
