@@ -42,8 +42,7 @@ type outage struct {
 // loses Postgres and not the platform, one is told to stop. The platform never sees more
 // than the limit of any account in any second, nobody is called twice, and all accounts
 // are dialled at their limit but for the pauses that are documented.
-func TestFleet(t *testing.T) {
-	t.Parallel()
+func TestFleet(t *testing.T) { // not beside others: it looks at how much work is done
 	rounds := 1
 	if Long() {
 		rounds = 20
@@ -319,11 +318,17 @@ func (f *fleet) worked(t *testing.T, began, ended time.Time) {
 		rest(ended)
 	}
 	rate := min(float64(inCalm)/calm.Seconds(), fleetLimit)
+	least := 0.9
+	if rate < 0.7*fleetLimit {
+		// The machine has so much else to do that what it permits changes from one moment to
+		// the next.
+		least = 0.7
+	}
 	worst := math.Inf(1)
 	for account, at := range arrivals {
 		share := float64(len(at)) / (possible[account].Seconds() * rate)
 		worst = min(worst, share)
-		if share < 0.9 {
+		if share < least {
 			t.Errorf("account %s: %d requests are %.1f %% of what was possible in %.1f s, its %d changes of hands taken off",
 				account, len(at), 100*share, possible[account].Seconds(), len(changes[account]))
 		}

@@ -23,7 +23,7 @@ func TestPausedNode(t *testing.T) {
 	contacts := 1000 * pauses
 	n := NewNight(t, NightOptions{})
 	n.Prepare(t, contacts)
-	lives := []string{"--lost-after", lostAfter.String(), "--lease", "600ms"}
+	lives := []string{"--lost-after", lostAfter.String(), "--lease", "1s"}
 	var nodes []*Node
 	for i := range 3 {
 		nodes = append(nodes, n.StartNode(t, NodeOptions{Name: fmt.Sprintf("node%d", i+1), Args: lives}))
@@ -57,7 +57,7 @@ func TestPausedNode(t *testing.T) {
 			}
 			node.Freeze()
 			frozen++
-			past.Reset(time.Second)
+			past.Reset(1600 * time.Millisecond)
 			<-past.C
 			node.Thaw()
 		}
