@@ -203,7 +203,7 @@ func (d *demo) load(ctx context.Context) error {
 		}
 		rejects := filepath.Join(filepath.Dir(d.ledger), name+".rejects.csv")
 		quiet := &app{getenv: d.getenv, stdout: d.say, stderr: io.Discard}
-		imp, err := importContacts(ctx, quiet, d.db, stored, bytes.NewReader(contacts), name+".csv", rejects, 0)
+		imp, err := importContacts(ctx, quiet, d.db, stored, bytes.NewReader(contacts), name+".csv", rejects, "", 0)
 		if err != nil {
 			return err
 		}

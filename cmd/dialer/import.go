@@ -20,6 +20,7 @@ type importCommand struct {
 	Campaign  string `arg:"" help:"The campaign to add to."`
 	File      string `arg:"" help:"The CSV file; - for standard input."`
 	Rejects   string `help:"Where refused rows go; default: FILE with .rejects.csv." placeholder:"FILE"`
+	Sheet     string `help:"The sheet of an .xlsx file; default: the one that was open when it was saved." placeholder:"NAME"`
 	Delimiter string `help:"What separates the columns: one of , ; | or tab; default: found in the header." placeholder:"CHAR"`
 }
 
@@ -51,7 +52,7 @@ func (c importCommand) Run(ctx context.Context, a *app) error {
 		} else if rejects == "" {
 			rejects = c.Campaign + ".rejects.csv"
 		}
-		_, err := importContacts(ctx, a, db, stored, in, name, rejects, delimiter)
+		_, err := importContacts(ctx, a, db, stored, in, name, rejects, c.Sheet, delimiter)
 		return err
 	})
 }
@@ -86,17 +87,18 @@ func importedBefore(ctx context.Context, db *postgres.DB, id campaign.ID, f *os.
 
 // importContacts imports one file and says what became of its rows. The rejects file
 // appears when the import is committed, and only if there is something in it.
-func importContacts(ctx context.Context, a *app, db *postgres.DB, stored postgres.Campaign, in io.Reader, name, rejects string, delimiter rune) (postgres.Import, error) {
+func importContacts(ctx context.Context, a *app, db *postgres.DB, stored postgres.Campaign, in io.Reader, name, rejects, sheet string, delimiter rune) (postgres.Import, error) {
 	src := &source{sum: sha256.New(), path: rejects, status: newStatus(a.stderr)}
 	defer src.discard()
 	reader, err := campaign.NewReader(io.TeeReader(in, src.sum), campaign.ReaderOptions{
-		Columns: stored.Spec.Columns, Need: stored.Spec.Call.Placeholders(), Delimiter: delimiter,
+		Columns: stored.Spec.Columns, Need: stored.Spec.Call.Placeholders(), Sheet: sheet, Delimiter: delimiter,
 	})
 	if err != nil {
 		return postgres.Import{}, usageError{fmt.Errorf("%s: %w", name, err)}
 	}
+	defer reader.Close()
 	src.reader = reader
-	fmt.Fprintf(a.stdout, "%s: %s, columns separated by %s, numbers in column %q\n", name, reader.Encoding(), delimiterName(reader.Delimiter()), reader.PhoneColumn())
+	fmt.Fprintf(a.stdout, "%s: %s, numbers in column %q\n", name, reader.Format(), reader.PhoneColumn())
 	imp, err := db.ImportContacts(ctx, stored.ID, filepath.Base(name), src, time.Now())
 	src.status.clear()
 	if err != nil {
@@ -115,13 +117,6 @@ func importContacts(ctx context.Context, a *app, db *postgres.DB, stored postgre
 	}
 	fmt.Fprintln(a.stdout)
 	return imp, nil
-}
-
-func delimiterName(r rune) string {
-	if r == '\t' {
-		return "tab"
-	}
-	return string(r)
 }
 
 // source feeds the contacts of a file into an import, and puts aside what is left out.

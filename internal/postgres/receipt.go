@@ -113,6 +113,7 @@ func (db *DB) ApplyAnswer(ctx context.Context, account campaign.AccountID, node 
 
 // known is what the ledger holds of an attempt that a receipt names.
 type known struct {
+	intentAt time.Time
 	chance   int
 	class    string
 	callID   string
@@ -160,6 +161,13 @@ func applyReceipts(ctx context.Context, tx pgx.Tx, account campaign.AccountID, n
 		return nil, err
 	}
 
+	// A node that slept since it read its clock does not write a call's end before its
+	// beginning.
+	for _, k := range ledger {
+		if k.intentAt.After(at) {
+			at = k.intentAt
+		}
+	}
 	var w receiptRows
 	for _, r := range receipts {
 		k, ours := ledger[r.Attempt]
@@ -279,7 +287,7 @@ func campaignsOf(attempts []campaign.AttemptID) []int64 {
 
 func lookUp(ctx context.Context, tx pgx.Tx, account campaign.AccountID, ids []campaign.AttemptID) (map[campaign.AttemptID]*known, error) {
 	rows, _ := tx.Query(ctx, `
-		SELECT a.attempt_id, a.chance, coalesce(r.class::text, ''), coalesce(r.call_id, ''), coalesce(o.outcome::text, ''), coalesce(o.call_id, ''),
+		SELECT a.attempt_id, a.intent_at, a.chance, coalesce(r.class::text, ''), coalesce(r.call_id, ''), coalesce(o.outcome::text, ''), coalesce(o.call_id, ''),
 		       coalesce(o.source = 'person', false), coalesce(s.verdict::text, ''), coalesce(s.person, ''), l.attempt_id IS NOT NULL,
 		       CASE WHEN l.attempt_id IS NOT NULL THEN gone_on($1, a.attempt_id) ELSE false END
 		  FROM (SELECT DISTINCT id FROM unnest($2::bigint[]) id) i
@@ -291,7 +299,7 @@ func lookUp(ctx context.Context, tx pgx.Tx, account campaign.AccountID, ids []ca
 	ledger := make(map[campaign.AttemptID]*known)
 	var id campaign.AttemptID
 	var k known
-	_, err := pgx.ForEachRow(rows, []any{&id, &k.chance, &k.class, &k.callID, &k.outcome, &k.ended, &k.byPerson, &k.verdict, &k.person, &k.wasLost, &k.goneOn}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &k.intentAt, &k.chance, &k.class, &k.callID, &k.outcome, &k.ended, &k.byPerson, &k.verdict, &k.person, &k.wasLost, &k.goneOn}, func() error {
 		ledger[id] = new(k)
 		return nil
 	})

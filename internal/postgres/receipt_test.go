@@ -129,3 +129,15 @@ func TestTheRetryRuleMakesTheContactDue(t *testing.T) {
 	w.count(0, `SELECT count(*) FROM due`) // three chances are used up
 	w.balanced(id)
 }
+
+// A node that slept between its clock and its statement does not write the end of a call
+// before its beginning.
+func TestAnOutcomeIsNotBeforeItsIntent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, ids := w.dial("c", 13800000000, 1)
+	w.respond(w.accepted(ids[0], "call-1"))
+	w.now = w.now.Add(-time.Minute)
+	w.push(receipt(ids[0], "call-1", campaign.Busy, 1))
+	w.count(1, `SELECT count(*) FROM outcome o JOIN attempt a USING (account_id, attempt_id) WHERE o.recorded_at >= a.intent_at`)
+}
