@@ -38,7 +38,7 @@ func (g *gap) lost() int64 { return max(g.known-g.Last.Seq, 0) - int64(len(g.mis
 // verdict says in words what the guard makes of the account; "" means that it may be
 // dialled.
 func (g *gap) verdict() string {
-	switch campaign.Judge(g.Last.Seq, g.known, g.Server, g.Vouched, g.Synchronous) {
+	switch campaign.Judge(g.Last.Seq, g.known, g.Server, g.Vouched, false) {
 	case campaign.Replaced:
 		return "another server, timeline or database than before"
 	case campaign.Forgotten:

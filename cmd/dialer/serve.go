@@ -21,16 +21,17 @@ import (
 
 // nodeFlags are the settings of a process that dials.
 type nodeFlags struct {
-	Listen    string        `env:"DIALER_LISTEN" default:"127.0.0.1:8090" help:"Where receipts are taken: http://ADDRESS/receipts/ACCOUNT/SECRET."`
-	Proxy     string        `env:"DIALER_PROXY" help:"HTTP proxy to the platform; the environment's own proxy settings are ignored." placeholder:"URL"`
-	Node      string        `env:"DIALER_NODE" help:"Name of this node; default: the host's." placeholder:"NAME"`
-	State     string        `env:"DIALER_STATE" help:"Folder on local disk for receipts that wait for the database; default: 'state' beside a private Postgres's data." placeholder:"DIR"`
-	Senders   int           `help:"Most requests at once per account; default: its limit." placeholder:"N"`
-	Timeout   time.Duration `default:"10s" help:"Total time for one request to the platform."`
-	LostAfter time.Duration `default:"80m" help:"When an attempt without any evidence is lost."`
-	Lease     time.Duration `default:"3s" help:"How long an account is held without a sign of life; another node takes it over then."`
-	Drain     time.Duration `default:"25s" help:"When told to stop: most time for requests in hand to end and be recorded."`
-	LogLevel  slog.Level    `default:"info" help:"debug, info, warn or error."`
+	Listen       string        `env:"DIALER_LISTEN" default:"127.0.0.1:8090" help:"Where receipts are taken: http://ADDRESS/receipts/ACCOUNT/SECRET."`
+	Proxy        string        `env:"DIALER_PROXY" help:"HTTP proxy to the platform; the environment's own proxy settings are ignored." placeholder:"URL"`
+	Node         string        `env:"DIALER_NODE" help:"Name of this node; default: the host's." placeholder:"NAME"`
+	State        string        `env:"DIALER_STATE" help:"Folder on local disk for receipts that wait for the database; default: 'state' beside a private Postgres's data." placeholder:"DIR"`
+	Senders      int           `help:"Most requests at once per account; default: its limit." placeholder:"N"`
+	Timeout      time.Duration `default:"10s" help:"Total time for one request to the platform."`
+	LostAfter    time.Duration `default:"80m" help:"When an attempt without any evidence is lost."`
+	Lease        time.Duration `default:"3s" help:"How long an account is held without a sign of life; another node takes it over then."`
+	Drain        time.Duration `default:"25s" help:"When told to stop: most time for requests in hand to end and be recorded."`
+	TrustStandby bool          `help:"No standby is ever promoted that commits had stopped waiting for: after a failover to one that they waited for, dial on without a person."`
+	LogLevel     slog.Level    `default:"info" help:"debug, info, warn or error."`
 }
 
 // config turns the flags into a node's configuration. It refuses a database that could
@@ -60,7 +61,7 @@ func (f nodeFlags) config(ctx context.Context, a *app, db *postgres.DB) (dialer.
 	return dialer.Config{
 		DB: db, Log: a.logger(f.LogLevel), Name: name, Version: version(), Secret: a.secret,
 		Proxy: proxy, Senders: f.Senders, RequestTimeout: f.Timeout, LostAfter: f.LostAfter,
-		LeaseTTL: f.Lease, Drain: f.Drain,
+		LeaseTTL: f.Lease, Drain: f.Drain, TrustStandby: f.TrustStandby,
 	}, nil
 }
 

@@ -55,6 +55,10 @@ type Config struct {
 	// as long as it runs.
 	State string
 
+	// TrustStandby says that the operator never promotes a standby that commits have stopped
+	// waiting for: decision 10. Then a node may vouch for one after a failover by itself.
+	TrustStandby bool
+
 	Senders        int           // most requests at once per account; default: its limit, at most 2000
 	RequestTimeout time.Duration // total, per request; default 10 s
 	SendWithin     time.Duration // how long after its intent a request may still be sent; default 3 s

@@ -30,7 +30,7 @@ func (d *Dialer) trust(ctx context.Context, a *account, lease campaign.Lease, lo
 	if err != nil {
 		return last, err
 	}
-	switch campaign.Judge(last.Seq, known, lease.Server, lease.Vouched, lease.Synchronous) {
+	switch campaign.Judge(last.Seq, known, lease.Server, lease.Vouched, lease.Synchronous && d.TrustStandby) {
 	case campaign.MayVouch:
 		what := "the database server was started again"
 		if campaign.Promoted(lease.Server, lease.Vouched) {

@@ -20,7 +20,6 @@ type Memory struct {
 	Last    campaign.LastBatch
 	// Server is the server as it is, Vouched the one that somebody has vouched for.
 	Server, Vouched string
-	Synchronous     bool // commits on the server vouched for waited for a standby
 	Active          bool
 	Reason          string // why the account is paused
 	// Forgotten is how many reports were put aside because the database has forgotten
@@ -31,7 +30,7 @@ type Memory struct {
 // Memories returns what the database remembers, by account name.
 func (db *DB) Memories(ctx context.Context) ([]Memory, error) {
 	rows, _ := db.pool.Query(ctx, `
-		SELECT a.account_id, a.name, coalesce(b.seq, 0), b.at, server_now(), l.server, l.synchronous, a.state = 'active', a.reason,
+		SELECT a.account_id, a.name, coalesce(b.seq, 0), b.at, server_now(), l.server, a.state = 'active', a.reason,
 		       (SELECT count(*) FROM stranger s WHERE s.account_id = a.account_id AND s.reason LIKE $1 || '%')
 		  FROM account a
 		  JOIN lease l USING (account_id)
@@ -40,7 +39,7 @@ func (db *DB) Memories(ctx context.Context) ([]Memory, error) {
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Memory, error) {
 		var m Memory
 		var at *time.Time
-		err := row.Scan(&m.Account, &m.Name, &m.Last.Seq, &at, &m.Server, &m.Vouched, &m.Synchronous, &m.Active, &m.Reason, &m.Forgotten)
+		err := row.Scan(&m.Account, &m.Name, &m.Last.Seq, &at, &m.Server, &m.Vouched, &m.Active, &m.Reason, &m.Forgotten)
 		if at != nil {
 			m.Last.At = *at
 		}

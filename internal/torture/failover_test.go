@@ -45,13 +45,14 @@ func (p *pair) dialsOn(requests int) {
 }
 
 // One Postgres died, and the standby for which every commit had waited is promoted by
-// hand. The nodes find it by themselves and go on: nothing is missing there.
+// hand. The nodes, which were told that no other standby ever is, find it by themselves and
+// go on: nothing is missing there.
 func TestSynchronousStandbyIsPromoted(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	must(t, p.first.Synchronous())
 	for i := range 2 {
-		p.StartNode(t, NodeOptions{Name: fmt.Sprintf("node%d", i+1)})
+		p.StartNode(t, NodeOptions{Name: fmt.Sprintf("node%d", i+1), Args: []string{"--trust-standby"}})
 	}
 	p.dialled(250)
 	p.failOver()
@@ -77,11 +78,11 @@ func TestSynchronousStandbyIsPromoted(t *testing.T) {
 }
 
 // A standby for which nobody waited may lack whatever was written last. Nobody is called
-// until a person has looked.
+// until a person has looked, whatever the nodes were told.
 func TestAsynchronousStandbyIsPromoted(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
-	node := p.StartNode(t, NodeOptions{Name: "node"})
+	node := p.StartNode(t, NodeOptions{Name: "node", Args: []string{"--trust-standby"}})
 	p.dialled(250)
 	p.failOver()
 	p.held(node, "NOT DIALLING")
